@@ -12,7 +12,7 @@ from gateway.app.clock import SystemClock
 from gateway.model.names import HostName
 from gateway.model.roles import Deadlines
 from gateway.net.dns.cache import Resolution
-from gateway.net.dns.lookup import Asked, Family
+from gateway.net.dns.lookup import Attempt, Family
 from gateway.net.dns.outages import Outages
 from gateway.net.dns.plain import PlainDns
 from gateway.net.dns.transport import PORTS, DnsTransport, Over
@@ -34,7 +34,7 @@ def build_resolver(
     plan: ResolverPlan,
     deadlines: Deadlines,
     counts: ResolverCounts | None = None,
-    witness: Callable[[Asked], None] = lambda _: None,
+    witness: Callable[[Attempt], None] = lambda _: None,
 ) -> Resolver:
     """A stub resolver. `counts` and `witness` are as in `Resolver`."""
     settings = plan.settings
@@ -114,6 +114,6 @@ class ResolverInForce:
     def _build(self) -> Resolver:
         return build_resolver(self._planned, self._deadlines, self._counts, self._notice)
 
-    def _notice(self, asked: Asked) -> None:
-        self._queries.count(str(asked.server), asked.over, asked.result, asked.seconds)
-        self._outages.notice(asked)
+    def _notice(self, attempt: Attempt) -> None:
+        self._queries.count(str(attempt.server), attempt.over, attempt.result, attempt.seconds)
+        self._outages.notice(attempt)

@@ -51,7 +51,7 @@ class Leaf:
     not_after: float
 
 
-class Authority:
+class CertificateAuthority:
     """An authority that can sign. `published` are the certificates that clients are to trust, as PEM: its own, and
     during a rotation the one before or after it."""
 
@@ -123,7 +123,7 @@ def create_authority(
     return certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)
 
 
-def read_authority(certificates: bytes, key: bytes, now: float | None) -> Authority:
+def read_authority(certificates: bytes, key: bytes, now: float | None) -> CertificateAuthority:
     """`certificates` are one or more, as PEM: the one that belongs to `key` signs, all are published. `now` is Unix
     time; None if the validity was checked before. Raises `BadAuthority`."""
     signing = _read_key(key)
@@ -131,7 +131,7 @@ def read_authority(certificates: bytes, key: bytes, now: float | None) -> Author
     for certificate in read_certificates(certificates):
         if certificate.public_key() == public:
             _check(certificate, now)
-            return Authority(certificate, signing, published(certificates))
+            return CertificateAuthority(certificate, signing, published(certificates))
     raise BadAuthority("no certificate in the file belongs to the key")
 
 

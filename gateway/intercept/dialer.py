@@ -5,7 +5,7 @@ from functools import partial
 from ssl import SSLObject
 
 from gateway.intercept.handshakes import handshake_upstream
-from gateway.intercept.sessions import Sessions
+from gateway.intercept.tls_sessions import TlsSessions
 from gateway.intercept.trust import Trust
 from gateway.model.addresses import Address
 from gateway.model.authority import Host
@@ -32,7 +32,7 @@ class VerifyingDialer:
         self,
         dialer: Dialer[Stream],
         trust: Trust,
-        sessions: Sessions,
+        sessions: TlsSessions,
         deadlines: Deadlines,
         descriptors: Descriptors,
         client: tuple[Address, int],
@@ -56,7 +56,7 @@ class VerifyingDialer:
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified, and
-        `InternalError` for one connection too many: beside another one it needs plenty of descriptors to be left."""
+        `InternalError` for one connection too many, or for another one while descriptors are scarce."""
         self._open = [each for each in self._open if not (each.is_lost or each.transport.is_closing())]
         others = self._dialling + len(self._open)
         if others >= CONNECTIONS:

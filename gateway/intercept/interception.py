@@ -18,11 +18,16 @@ from gateway.exchange.parts import Parts
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
 from gateway.intercept.dialer import CONNECTIONS, VerifyingDialer
-from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, handshake_downstream
+from gateway.intercept.handshakes import (
+    alpn_for_client,
+    alpn_for_destination,
+    handshake_downstream,
+    left_without_request,
+)
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
-from gateway.intercept.sessions import Sessions
 from gateway.intercept.showing import Certificates
+from gateway.intercept.tls_sessions import TlsSessions
 from gateway.intercept.trust import Trust
 from gateway.model.authority import Host
 from gateway.model.client import Client
@@ -38,8 +43,6 @@ from gateway.net.tls.contexts import HTTP_2
 from gateway.policy.plan import Rules
 from gateway.wire.http2.settings import STREAMS
 from gateway.wire.target import HTTPS_PORT
-
-RIGHT_AFTER_SECONDS = 1.0
 
 
 class Inspected(NamedTuple):
@@ -74,7 +77,7 @@ class Interception:
         self.minting = minting
         self._parts = parts
         self._trust = trust
-        self._sessions = Sessions(parts.clock.monotonic)
+        self._sessions = TlsSessions(parts.clock.monotonic)
         self._certificates = Certificates()
         self._rejections = Rejections(parts.clock.monotonic)
 
@@ -177,14 +180,15 @@ class Interception:
             sides.certificate, sides.subject, sides.issuer = shown
 
     def _note_silence(self, downstream: Stream, draft: Draft, tunnel: Inspected, shaken_at: float) -> None:
-        """Note why no request came. Some clients check our certificate after the handshake, and leave without alert."""
+        """Note why no request came."""
         if not (downstream.is_lost or downstream.has_ended):
-            note(
-                InternalError(Reason.DRAINING) if self._parts.draining else DownstreamError(Reason.IDLE_TIMEOUT), draft
-            )
-        elif self._parts.clock.monotonic() - shaken_at > RIGHT_AFTER_SECONDS:
+            draining = self._parts.draining
+            note(InternalError(Reason.DRAINING) if draining else DownstreamError(Reason.IDLE_TIMEOUT), draft)
+            return
+        why = left_without_request(downstream.alert, self._parts.clock.monotonic() - shaken_at)
+        if why is None:
             draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.DOWNSTREAM
-        else:
-            detail = "closed right after the handshake, without a request"
-            note(DownstreamError(Reason.CLIENT_REJECTED_CERTIFICATE, detail), draft)
+            return
+        note(why, draft)
+        if why.reason is Reason.CLIENT_REJECTED_CERTIFICATE:
             self._rejections.note(tunnel.permit.rule, str(tunnel.name), tunnel.client.address)

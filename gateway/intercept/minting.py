@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from gateway.intercept.authority import Authority, Leaf
+from gateway.intercept.authority import CertificateAuthority, Leaf
 from gateway.model.authority import Host
 from gateway.model.roles import Clock
 from gateway.net.tls.contexts import load_chain, remembered_by, server_context
@@ -39,7 +39,7 @@ class _Kept:
 class Minting:
     """`validity` is seconds, `size` the number of contexts that are kept; the least recently used goes first."""
 
-    def __init__(self, authority: Authority, validity: float, size: int, clock: Clock) -> None:
+    def __init__(self, authority: CertificateAuthority, validity: float, size: int, clock: Clock) -> None:
         self._authority = authority
         self._validity = validity
         self._size = size

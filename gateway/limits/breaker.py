@@ -20,7 +20,7 @@ REMEMBERED = 10_000
 PROBE_SECONDS = 1.0
 """When to try again while the probe is under way."""
 
-_Place = tuple[str, Authority, Address]
+_Route = tuple[str, Authority, Address]
 
 
 class _Failing:
@@ -38,14 +38,16 @@ class Breakers:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._failing: dict[_Place, _Failing] = {}
+        self._failing: dict[_Route, _Failing] = {}
 
     def admit(self, permit: Permit, address: Address) -> float:
         """See `roles.Breakers`."""
-        failing, terms = self._failing.get(_place(permit, address)), permit.terms.breaker
-        if failing is None or failing.opened_at is None or terms is None:
+        failing, breaker = self._failing.get(_route(permit, address)), permit.terms.breaker
+        if failing is None or failing.opened_at is None or breaker is None:
             return 0.0
-        wait = failing.opened_at + terms.open - self._monotonic()  # by the rule in force: a reload may have changed it
+        wait = (
+            failing.opened_at + breaker.open - self._monotonic()
+        )  # by the rule in force: a reload may have changed it
         if wait > 0:
             return wait
         if failing.probes:
@@ -55,7 +57,7 @@ class Breakers:
 
     def succeeded(self, permit: Permit, address: Address) -> None:
         """See `roles.Breakers`."""
-        failing = self._failing.get(_place(permit, address))
+        failing = self._failing.get(_route(permit, address))
         if failing is not None and failing.opened_at is not None:
             failing.failed_at.clear()
             failing.opened_at, failing.probes, failing.on_trial = None, False, True
@@ -68,36 +70,36 @@ class Breakers:
         """See `roles.Breakers`."""
         if not well:
             self._fail(permit, address, by_answer=True)
-        elif (failing := self._failing.get(_place(permit, address))) is not None:
+        elif (failing := self._failing.get(_route(permit, address))) is not None:
             failing.on_trial = False
 
     def _fail(self, permit: Permit, address: Address, by_answer: bool) -> None:
-        terms = permit.terms.breaker
-        if terms is None:
+        breaker = permit.terms.breaker
+        if breaker is None:
             return
-        place = _place(permit, address)
-        failing = self._failing.get(place)
-        if failing is None or failing.failed_at.maxlen != terms.failures:
+        route = _route(permit, address)
+        failing = self._failing.get(route)
+        if failing is None or failing.failed_at.maxlen != breaker.failures:
             if len(self._failing) >= REMEMBERED:
                 del self._failing[next(iter(self._failing))]
-            failing = self._failing[place] = _Failing(terms.failures)
-        self._count(failing, terms, failing.probes or (by_answer and failing.on_trial))
+            failing = self._failing[route] = _Failing(breaker.failures)
+        self._count(failing, breaker, failing.probes or (by_answer and failing.on_trial))
 
     def given_up(self, permit: Permit, address: Address) -> None:
         """See `roles.Breakers`."""
-        failing = self._failing.get(_place(permit, address))
+        failing = self._failing.get(_route(permit, address))
         if failing is not None:
             failing.probes = False
 
-    def _count(self, failing: _Failing, terms: Breaker, at_once: bool) -> None:
+    def _count(self, failing: _Failing, breaker: Breaker, at_once: bool) -> None:
         now = self._monotonic()
         failing.failed_at.append(now)
-        full = len(failing.failed_at) == terms.failures
-        if at_once or (full and failing.failed_at[0] >= now - terms.window):
+        full = len(failing.failed_at) == breaker.failures
+        if at_once or (full and failing.failed_at[0] >= now - breaker.window):
             failing.opened_at = now
             failing.on_trial = False
         failing.probes = False
 
 
-def _place(permit: Permit, address: Address) -> _Place:
+def _route(permit: Permit, address: Address) -> _Route:
     return permit.rule.name, permit.authority, address

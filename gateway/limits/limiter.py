@@ -51,7 +51,7 @@ def _without(plan: LeasePlan, limit: Limit) -> LeasePlan:
 
 
 class BucketLimiter:
-    """Fulfils `roles.Limiter`. `held` counts the open tunnels, and the exchanges that are in none."""
+    """Fulfils `roles.Limiter`."""
 
     def __init__(self, store: Store, tally: Tally) -> None:
         self.tally = tally
@@ -60,11 +60,11 @@ class BucketLimiter:
         self.open = 0
         self._plans: dict[tuple[int, frozenset[Counted]], LeasePlan] = {}
         self._unlimited = _Unlimited()
-        self._carried = _Unlimited()
+        self._carried = _Unlimited()  # for what is inside an open tunnel, which counts already
 
     @property
     def held(self) -> int:
-        """Number of leases in use."""
+        """Number of open tunnels, and of exchanges that are in none."""
         return self._unlimited.held + self.open
 
     @property
@@ -183,19 +183,15 @@ class _Lease:
                 limiter.tally.count_passed(draws)
         except Overdrawn as overdrawn:
             lacking = overdrawn.lacking
-            raise self._refused(
-                _reason_for(lacking.limit), lacking.limit, lacking.wait, lacking.draw.key
-            ) from overdrawn
+            raise self._refused(_reason_for(lacking.limit), lacking.draw, lacking.wait) from overdrawn
         except NotServed as unserved:
-            reason, (limit, key, *_) = Reason.LIMIT_WAIT_EXCEEDED, unserved.draw
-            raise self._refused(reason, limit, inf, key, unserved.detail) from unserved
+            raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.draw, inf, unserved.detail) from unserved
         except StoreUnavailable as failure:
-            reason, (limit, key, *_) = Reason.LIMIT_STORE_UNAVAILABLE, draws[0]
-            raise self._refused(reason, limit, inf, key, str(failure)) from failure
+            raise self._refused(Reason.LIMIT_STORE_UNAVAILABLE, draws[0], inf, str(failure)) from failure
         except TooManyKeys as full:
             if full.limit.report or is_gate(full.limit):
                 return await self._take_without(full.limit)
-            raise self._refused(Reason.LIMIT_EXCEEDED, full.limit, inf, detail="too many keys") from full
+            raise self._refused(Reason.LIMIT_EXCEEDED, Draw(full.limit, ()), inf, "too many keys") from full
         return outcome
 
     async def _take_without(self, limit: Limit) -> Taken:
@@ -210,10 +206,9 @@ class _Lease:
         limiter.tally.count((draw.limit for draw in draws), Result.WAITED)
         return taken
 
-    def _refused(
-        self, reason: Reason, limit: Limit, wait: float, key: tuple[str, ...] = (), detail: str = ""
-    ) -> Refused:
-        self._limiter.tally.refuse(limit, (limit.name, key))
+    def _refused(self, reason: Reason, draw: Draw, wait: float, detail: str = "") -> Refused:
+        self._limiter.tally.refuse(draw)
+        limit = draw.limit
         denial = self._permit.denial(reason, f"{limit.name}: {detail}" if detail else limit.name)
         is_met = reason is not Reason.LIMIT_STORE_UNAVAILABLE and not is_gate(limit)
         return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, limit if is_met else None))

@@ -78,9 +78,9 @@ class BytesPace:
 
     def refuse(self) -> Retry:
         """See `roles.Pace`."""
-        (limit, key, *_), wait = self._spent
-        self._tally.refuse(limit, (limit.name, key))
-        return Retry(wait, limit)
+        draw, wait = self._spent
+        self._tally.refuse(draw)
+        return Retry(wait, draw.limit)
 
     def _met(self, draw: Draw, wait: float) -> float:
         limit = draw.limit

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.limits.draws import is_gate
-from gateway.limits.tables.table import Place
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import Now, State, left
+from gateway.policy.buckets import BucketId, Now, State, left
 
 SHOWN = 1_000
 """Buckets that one process shows."""
@@ -24,7 +23,7 @@ class Fill(NamedTuple):
 
 
 def overview(
-    states: Iterable[tuple[Place, State]], limits: Mapping[str, Limit], refused: Mapping[Place, int], now: Now
+    states: Iterable[tuple[BucketId, State]], limits: Mapping[str, Limit], refused: Mapping[BucketId, int], now: Now
 ) -> Sequence[Fill]:
     """At most `SHOWN`: those that refused most, then the fullest. `limits` are those that were applied, by name."""
     found = sorted(_fills(states, limits, refused, now), key=lambda fill: (-fill.refused, -fill.used, fill.limit.name))
@@ -32,14 +31,15 @@ def overview(
 
 
 def _fills(
-    states: Iterable[tuple[Place, State]], limits: Mapping[str, Limit], refused: Mapping[Place, int], now: Now
+    states: Iterable[tuple[BucketId, State]], limits: Mapping[str, Limit], refused: Mapping[BucketId, int], now: Now
 ) -> Iterator[Fill]:
-    for place, state in dict(states).items():  # one may be listed twice
-        limit = limits.get(place[0])
+    for bucket, state in dict(states).items():  # one may be listed twice
+        name, key = bucket
+        limit = limits.get(name)
         if limit is not None and not is_gate(limit):
             remaining = left(limit, state, now)
             used = 1.0 - remaining / most(limit)
-            yield Fill(limit, place[1], remaining, min(max(used, 0.0), 1.0), refused.get(place, 0))
+            yield Fill(limit, key, remaining, min(max(used, 0.0), 1.0), refused.get(bucket, 0))
 
 
 def most(limit: Limit) -> float:

@@ -13,11 +13,11 @@ from math import inf
 from typing import Any
 
 from gateway.limits.store import Store
-from gateway.limits.tables.table import NoAnswer, Place
+from gateway.limits.tables.table import NoAnswer
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.limits.limit import Limit
 from gateway.model.reasons import Reason
-from gateway.policy.buckets import Draw, Lacking, Taken
+from gateway.policy.buckets import BucketId, Draw, Lacking, Taken
 
 WAITING = 10_000
 """How many may wait in one process, in all queues together."""
@@ -78,12 +78,11 @@ class _Queue:
     """The queue of one bucket. `draw` is as the newest `generation` of rules has it of those that waited here. `turns`
     are the clients in the order of their turns, with the waiters of each."""
 
-    __slots__ = ("draw", "generation", "place", "released", "serving", "turns", "wait")
+    __slots__ = ("draw", "generation", "released", "serving", "turns", "wait")
 
-    def __init__(self, draw: Draw, place: Place) -> None:
+    def __init__(self, draw: Draw) -> None:
         self.draw = draw
         self.generation = 0
-        self.place = place
         self.wait = 0.0
         self.turns: dict[str, deque[_Waiter]] = {}
         self.released = asyncio.Event()
@@ -103,10 +102,8 @@ class _Queue:
     def renewed(self, draws: Sequence[Draw]) -> Sequence[Draw]:
         """The same, under the limit as the newest rules have it: a reload may have changed it, and the requests of
         older tunnels still come with the former one."""
-        limit, key, *_ = self.draw
-        return [
-            draw._replace(limit=limit) if (draw.limit.name, draw.key) == (limit.name, key) else draw for draw in draws
-        ]
+        newest = self.draw
+        return [draw._replace(limit=newest.limit) if draw.bucket == newest.bucket else draw for draw in draws]
 
     def leave(self, waiter: _Waiter) -> None:
         """The first one is served, or waits elsewhere. Its client's next turn comes after everybody else's."""
@@ -121,17 +118,17 @@ class Queues:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queues: dict[Place, _Queue] = {}
+        self._queues: dict[BucketId, _Queue] = {}
         self._of_client: dict[str, int] = {}
         self.waiting = 0
 
     def queue_before(self, draws: Sequence[Draw]) -> Lacking | None:
-        """The first of these buckets that has a queue. Where a limit lets nobody wait, as it may since a reload, nobody
-        waits for those who still do."""
+        """The first of these buckets that has a queue. One whose limit lets nobody wait any more, since a reload, holds
+        up no newcomer."""
         if not self._queues:
             return None
         waited = (draw for draw in draws if draw.limit.queue and not draw.limit.report)
-        return next((Lacking(draw, 0.0) for draw in waited if (draw.limit.name, draw.key) in self._queues), None)
+        return next((Lacking(draw, 0.0) for draw in waited if draw.bucket in self._queues), None)
 
     async def wait(
         self,
@@ -182,16 +179,15 @@ class Queues:
         """What was held of these buckets was put back."""
         if self._queues:
             for draw in draws:
-                queue = self._queues.get((draw.limit.name, draw.key))
+                queue = self._queues.get(draw.bucket)
                 if queue is not None:
                     queue.released.set()
 
     def _join(self, waiter: _Waiter, lacking: Lacking) -> None:
-        limit = lacking.limit
-        place = (limit.name, lacking.draw.key)
-        queue = self._queues.get(place)
+        limit, bucket = lacking.limit, lacking.draw.bucket
+        queue = self._queues.get(bucket)
         if queue is None:
-            queue = self._queues[place] = _Queue(lacking.draw, place)
+            queue = self._queues[bucket] = _Queue(lacking.draw)
             queue.wait = lacking.wait
             queue.serving = asyncio.create_task(self._serve(queue), name=f"queue of {limit.name}")
         if waiter.generation >= queue.generation:
@@ -209,7 +205,7 @@ class Queues:
             waiter.deadline, waiter.max_wait = deadline, limit.max_wait
             waiter.alarm = loop.call_at(deadline, waiter.expire)
 
-    # ----------------------------------------------------------------------------------------- what a queue's task does
+    # What a queue's task does.
 
     async def _serve(self, queue: _Queue) -> None:
         try:
@@ -220,7 +216,7 @@ class Queues:
                     return
                 await self._serve_one(queue, waiter)
         finally:
-            del self._queues[queue.place]
+            del self._queues[queue.draw.bucket]
             while (left := queue.first()) is not None:  # only if this task itself failed or was cancelled
                 error = InternalError(Reason.INTERNAL_ERROR, f"the queue of {queue.draw.limit.name} ended")
                 left.served.set_exception(error)
@@ -255,7 +251,7 @@ class Queues:
             waiter.served.set_result(outcome)
 
     def _keep_waiting(self, queue: _Queue, waiter: _Waiter, lacking: Lacking) -> None:
-        if (lacking.limit.name, lacking.draw.key) == queue.place:
+        if lacking.draw.bucket == queue.draw.bucket:
             queue.wait = lacking.wait
             return
         queue.leave(waiter)

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from gateway.limits.tables.table import (
     NoAnswer,
-    Place,
     StoreUnavailable,
     Table,
     hold_off,
@@ -15,7 +14,7 @@ from gateway.limits.tables.table import (
     take_from,
 )
 from gateway.model.roles import Clock
-from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, wait_for
+from gateway.policy.buckets import BucketId, Draw, Lacking, Now, State, Taken, wait_for
 
 ASK_AGAIN = 0.5
 """Seconds."""
@@ -44,7 +43,7 @@ class Store(Protocol):
         """Let a rate's bucket be full again no sooner than in `seconds`; never waits."""
         ...
 
-    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """Some of the buckets that are known here, and those `also`; never waits."""
         ...
 
@@ -94,7 +93,7 @@ class TableStore:
         with suppress(NoAnswer):
             hold_off(self._table, draw, seconds, self._now())
 
-    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """See `Store`."""
         return self._table.listed(also)
 

@@ -4,9 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from gateway.limits.tables.table import Place
 from gateway.model.limits.limit import Limit
-from gateway.policy.buckets import Draw
+from gateway.policy.buckets import BucketId, Draw
 
 NAMES = 2_000
 BUCKETS = 10_000
@@ -29,7 +28,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.limits: dict[str, Limit] = {}
-        self.refused: dict[Place, int] = {}
+        self.refused: dict[BucketId, int] = {}
         self._counts: dict[Result, dict[str, int]] = {result: defaultdict(int) for result in Result}
         self._passed = self._counts[Result.PASSED]
 
@@ -54,12 +53,13 @@ class Tally:
             limit = draw.limit
             passed[limit.name if known.get(limit.name) is limit else self._label(limit)] += 1
 
-    def refuse(self, limit: Limit, place: Place) -> None:
-        """A bucket refused."""
-        self.count((limit,), Result.REFUSED)
-        if len(self.refused) >= BUCKETS and place not in self.refused:
+    def refuse(self, draw: Draw) -> None:
+        """The bucket of this draw refused."""
+        self.count((draw.limit,), Result.REFUSED)
+        bucket = draw.bucket
+        if len(self.refused) >= BUCKETS and bucket not in self.refused:
             del self.refused[next(iter(self.refused))]
-        self.refused[place] = self.refused.get(place, 0) + 1
+        self.refused[bucket] = self.refused.get(bucket, 0) + 1
 
     def _label(self, limit: Limit) -> str:
         if self.limits.get(limit.name) is not limit:

@@ -85,25 +85,21 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule. `private`
-    are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty: not pinned).
-    `inspection` is what it says of requests, None if it inspects none. With `source` None the kernel chooses the local
-    address. `proxy_protocol` is the header that the destination is sent before the client's first byte, None for none.
-    """
+    """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule."""
 
     protocol: Protocol = Protocol.AUTO
     sni: SniRule = SniRule.MATCH
     ech: EchRule = EchRule.OUTER
-    inspection: Inspection | None = None
-    private: tuple[Network, ...] = ()
-    within: tuple[Network, ...] = ()
+    inspection: Inspection | None = None  # what it says of requests; None: it inspects none
+    private: tuple[Network, ...] = ()  # what it opens beyond global unicast
+    within: tuple[Network, ...] = ()  # what it is pinned to; empty: to nothing
     resolve: Resolve = Resolve.GATEWAY
-    source: Source | None = None
+    source: Source | None = None  # None: the kernel chooses the local address
     timeouts: Timeouts = Timeouts()
     limits: tuple[Limit, ...] = ()
     honour_retry_after: bool = False
     breaker: Breaker | None = None
-    proxy_protocol: ProxyVersion | None = None
+    proxy_protocol: ProxyVersion | None = None  # the header that the destination is sent first
 
     @property
     def inspect(self) -> bool:
@@ -144,41 +140,32 @@ class WouldDeny:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Policy says no. `also` are full names of other rules worth naming; `detail` is for the operator.
-
-    `groups` are the names of the client's groups; `refused` are all addresses of the host, where no other is left.
-    """
+    """Policy says no."""
 
     reason: Reason
     generation: int
     rule: RuleRef | None = None
-    groups: Sequence[str] = ()
-    also: tuple[str, ...] = ()
-    detail: str = ""
-    refused: tuple[AddressRefusal, ...] = ()
+    groups: Sequence[str] = ()  # names of the client's
+    also: tuple[str, ...] = ()  # full names of other rules worth naming
+    detail: str = ""  # for the operator
+    refused: tuple[AddressRefusal, ...] = ()  # all addresses of the host, where no other is left
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Policy says yes to exactly this authority, for one client, under these terms, from one snapshot of the rules.
-
-    `groups` are the names of the client's groups; `also` are the other allows with the same destination. `report`:
-    report mode holds for this client under this rule, and what the rule would refuse later is only recorded. `limits`
-    are those of the rule and of the client's groups; report mode does not set them aside. `source` are the addresses to
-    dial from, in this client's own order, None for any.
-    """
+    """Policy says yes to exactly this authority, for one client, under these terms, from one snapshot of the rules."""
 
     authority: Authority
     rule: RuleRef
     terms: Terms
     screen: AddressScreen
     generation: int
-    groups: Sequence[str] = ()
-    also: tuple[str, ...] = ()
+    groups: Sequence[str] = ()  # names of the client's
+    also: tuple[str, ...] = ()  # full names of the other allows with the same destination
     would_deny: WouldDeny | None = None
-    report: bool = False
-    limits: tuple[Applied, ...] = ()
-    source: Source | None = None
+    report: bool = False  # report mode: what the rule would refuse later is only recorded
+    limits: tuple[Applied, ...] = ()  # of the rule and of the client's groups; report mode does not set them aside
+    source: Source | None = None  # the addresses to dial from, in this client's own order; None: any
 
     def denial(self, reason: Reason, detail: str = "") -> Deny:
         """The refusal, under the same rule, of what the client does next."""

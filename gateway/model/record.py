@@ -99,26 +99,18 @@ class Tunnel(Protocol):
 
 @dataclass(slots=True)
 class Draft:
-    """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
-
-    `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
-    verified. `entered`: the PROXY header and the TLS handshake that the listener expects, if any, are behind it.
-    `original` is where a captured connection was on its way to, None on a proxy port. `tunnel` is there while it is
-    open; `judged` is the last generation by which it was judged since. `answered` counts those of its `requests` that
-    are over, in whatever way; `wrong_credentials` those before the last one that brought wrong ones. `packets` are
-    counted where a log asks for them. For traces: `asked_time` (Unix) is when the head was there, `opened_at`
-    (monotonic) when the first bytes were judged, `caller` is the client's span, `traced`: one of its requests is.
-    `sealed` are the facts of its last exchange, and what is alike in the records of all exchanges with these."""
+    """One connection while it lives. Instants are monotonic seconds if they end in `_at`, and Unix seconds if they end
+    in `_time`."""
 
     connection_id: str
     listener: str
-    peer: tuple[Address, int]
+    peer: tuple[Address, int]  # the client
     started_at: float
     started_time: float
-    original: Destination | None = None
-    sender: tuple[Address, int] | None = None
-    certificate: Certificate | None = None
-    entered: bool = False
+    original: Destination | None = None  # where a captured connection was on its way to
+    sender: tuple[Address, int] | None = None  # who sent the PROXY header that named the client
+    certificate: Certificate | None = None  # the client's, verified
+    entered: bool = False  # the PROXY header and the TLS handshake that the listener expects are behind it
     generation: int = 0
     client: Client | None = None
     intent: Intent | None = None
@@ -130,18 +122,19 @@ class Draft:
     would_limit: str | None = None
     tls: TlsSides | None = None
     requests: int = 0
-    answered: int = 0
+    answered: int = 0  # requests that are over, in whatever way
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
-    tunnel: Tunnel | None = None
-    judged: int = 0
-    wrong_credentials: int = 0
-    packets: Packets | None = None
-    asked_time: float | None = None
-    caller: TraceParent | None = None
-    opened_at: float | None = None
-    traced: bool = False
+    tunnel: Tunnel | None = None  # while it is open
+    judged: int = 0  # the last generation by which the open tunnel was judged
+    wrong_credentials: int = 0  # attempts with wrong ones, before the last attempt
+    packets: Packets | None = None  # counted where a log asks for them
+    asked_time: float | None = None  # for traces: the head was there
+    caller: TraceParent | None = None  # for traces: the client's span
+    opened_at: float | None = None  # for traces: the first bytes were judged
+    traced: bool = False  # one of its requests is
+    # The facts of its last exchange, and what is alike in the records of all exchanges with these.
     sealed: "tuple[object, ExchangeRecord] | None" = field(default=None, repr=False, compare=False)
 
 
@@ -159,35 +152,30 @@ class Seen:
 
 @dataclass(slots=True)
 class ExchangeDraft:
-    """One request and its response while they last. `number` counts the requests of `connection` from 1.
-
-    `path` has no query and no user information. `reused`: it went over a connection that an earlier exchange had
-    dialled, as `dialled` describes. `seen` is None if the rule does not inspect. `transfer` counts content without
-    framing. Instants are as in `Draft`. `http_version` is `2`, or empty for HTTP/1.
-    """
+    """One request and its response while they last. What is not described here is as in `Draft`."""
 
     connection: Draft
-    number: int
+    number: int  # of the connection's requests, from 1
     started_at: float
     started_time: float
     method: str = ""
-    path: str = ""
+    path: str = ""  # without query and user information
     generation: int = 0
     client: Client | None = None
     intent: Intent | None = None
     decision: Decision | None = None
     dialled: Dialled | None = None
-    reused: bool = False
+    reused: bool = False  # it went over a connection that an earlier exchange had dialled, as `dialled` describes
     status: int | None = None
     would_deny: WouldDeny | None = None
     would_limit: str | None = None
-    seen: Seen | None = None
-    transfer: Transfer = field(default_factory=Transfer)
+    seen: Seen | None = None  # under a rule that inspects
+    transfer: Transfer = field(default_factory=Transfer)  # counts content without framing
     reason: Reason | None = None
     detail: str = ""
     asked_time: float | None = None
     caller: TraceParent | None = None
-    http_version: str = ""
+    http_version: str = ""  # `2`, or empty for HTTP/1
 
     @property
     def exchange_id(self) -> str:

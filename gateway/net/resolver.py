@@ -18,7 +18,7 @@ from gateway.model.reasons import Reason
 from gateway.model.roles import Clock, Deadlines
 from gateway.net.dns.answers import Missing
 from gateway.net.dns.cache import NameCache, Resolution, in_families
-from gateway.net.dns.lookup import Asked, Family, Lookup
+from gateway.net.dns.lookup import Attempt, Family, Lookup
 from gateway.net.dns.ranking import Ranking
 from gateway.net.dns.transport import DnsTransport
 from gateway.net.names import Hosts, NameServer, NameServers, WatchedFile
@@ -82,7 +82,7 @@ class Resolver:
         clock: Clock,
         deadlines: Deadlines,
         counts: ResolverCounts | None = None,
-        witness: Callable[[Asked], None] = lambda _: None,
+        witness: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
         self.counts = counts or ResolverCounts()
         self._ranking = Ranking(servers)
@@ -129,7 +129,7 @@ class Resolver:
             self.counts.hits += 1
         return known
 
-    # ------------------------------------------------------------------------------------------------------- flights
+    # Flights.
 
     async def _await_flight(self, name: HostName, within: float) -> Resolution | Missing:
         """The flight's answer, or a stale one if there is one and the flight takes too long or may not begin."""

@@ -18,13 +18,13 @@ from gateway.policy.rules import Mode
 
 
 class Kind(Enum):
-    """What opens an address: nothing does, a rule or exception for exactly it, any exception, or nothing need be."""
+    """What opens an address."""
 
-    NEVER = 1
-    LOOPBACK = 2
-    LOCAL = 3
-    SPECIAL = 4
-    GLOBAL = 5
+    NEVER = 1  # nothing
+    LOOPBACK = 2  # `addresses.allow`, or a rule for exactly this destination
+    LOCAL = 3  # a rule for exactly this destination
+    SPECIAL = 4  # `addresses.allow`, or a rule's `cidrs` or `private`
+    GLOBAL = 5  # it is open
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ _RANGES = {version: _flatten(version) for version in WIDTH}
 
 def block_of(address: Address) -> Block:
     """The narrowest assigned range that holds the address."""
-    starts, blocks = _RANGES[address.version]
-    return blocks[bisect_right(starts, address.value) - 1]
+    starts, found = _RANGES[address.version]
+    return found[bisect_right(starts, address.value) - 1]
 
 
 def blocks(version: Version) -> Iterator[tuple[Address, Address, Block]]:
@@ -225,10 +225,10 @@ class Screen:
         """The refusal of the most specific deny rule that is enforced, else of the most specific one in report mode."""
         aside = None
         for tier in self._rules.tiers(self._question.namespace):
-            for place in tier.networks.find(address):
-                if place.denies is None:
+            for destination in tier.networks.find(address):
+                if destination.denies is None:
                     continue
-                for rule in place.denies.matching(self._question._replace(resolved=address)):
+                for rule in destination.denies.matching(self._question._replace(resolved=address)):
                     enforced = rule.mode_for(self._question.membership) is Mode.ENFORCE
                     refusal = AddressRefusal(address, Reason.DENIED_BY_RULE, "denied by a rule", rule.ref, enforced)
                     if enforced:
@@ -254,8 +254,8 @@ class Screen:
     def _own_length(self, address: Address) -> int | None:
         """The longest prefix among the deciding rule's own `cidrs` that holds the address."""
         for tier in self._rules.tiers(self._question.namespace):
-            for length, place in tier.networks.around(address):
-                if place.allows is not None and place.allows.holds(self._deciding):
+            for length, destination in tier.networks.around(address):
+                if destination.allows is not None and destination.allows.holds(self._deciding):
                     return length
         return None
 

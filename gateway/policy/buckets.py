@@ -37,14 +37,23 @@ _BYTES = Counted.BYTES
 _BANDWIDTH = Counted.BANDWIDTH
 
 
+BucketId = tuple[str, tuple[str, ...]]
+"""A limit's name and the key that tells its buckets apart."""
+
+
 class Draw(NamedTuple):
-    """What is wanted of one bucket. `key` tells the buckets of one limit apart; `amount` is in the limit's unit;
-    `client` is who wants it, if the limit has keys, as this may be a new one."""
+    """What is wanted of one bucket. `amount` is in the limit's unit; `client` is who wants it, where the limit has keys
+    and so the bucket may be a new one."""
 
     limit: Limit
     key: tuple[str, ...]
     amount: float = 1.0
     client: str = ""
+
+    @property
+    def bucket(self) -> BucketId:
+        """The bucket that is drawn from."""
+        return self.limit.name, self.key
 
 
 class Now(NamedTuple):

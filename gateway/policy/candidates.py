@@ -1,7 +1,7 @@
 """Rules prepared for evaluation, and the rules that apply to one destination.
 
 Once the destination was found, it is left to check whether a candidate applies to the question: port, expiry and
-exceptions by the candidate itself, groups by the bucket in which it stands.
+exceptions by the candidate itself, groups by the set in which it stands.
 """
 
 from bisect import bisect_right
@@ -109,7 +109,7 @@ class Candidate:
         return self.mode or membership.mode
 
 
-class Bucket:
+class CandidateSet:
     """The rules of one action that stand at one destination."""
 
     __slots__ = ("_denies", "_everyone", "_named")
@@ -167,10 +167,10 @@ def port_bounds(ports: Sequence[PortRange]) -> tuple[int, ...]:
     return tuple(bounds)
 
 
-def build_bucket(candidates: Iterable[Candidate], action: Action) -> Bucket | None:
+def build_set(candidates: Iterable[Candidate], action: Action) -> CandidateSet | None:
     """The candidates with this action; None if there are none."""
     chosen = [candidate for candidate in candidates if candidate.action is action]
-    return Bucket(chosen, action) if chosen else None
+    return CandidateSet(chosen, action) if chosen else None
 
 
 def build_candidate(rule: Rule, names_exactly: bool, terms: Mapping[int, Terms], otherwise: Terms) -> Candidate:

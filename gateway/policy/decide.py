@@ -16,7 +16,7 @@ from gateway.model.intent import Intent, Protocol
 from gateway.model.limits.limit import Applied, KeyPart
 from gateway.model.reasons import Reason
 from gateway.policy.addresses import Screen
-from gateway.policy.candidates import Bucket, Candidate, Question
+from gateway.policy.candidates import Candidate, CandidateSet, Question
 from gateway.policy.groups import Membership
 from gateway.policy.plan import Destination, Rules, TierIndex
 from gateway.policy.rules import Mode
@@ -37,17 +37,17 @@ def decide(client: Client, intent: Intent, rules: Rules, now: float) -> Permit |
     """Judge one attempt by what it names. `now` is Unix time in seconds."""
     if rules.policy.identity_required and (client.source is IdentitySource.ADDRESS or not client.known):
         return Deny(Reason.CREDENTIALS_MISSING, rules.generation, detail="an address alone is no identity here")
-    asked = _asked(client, intent, rules)
-    known = rules.decisions.recall(asked, now) if asked is not None else None
+    question = _rememberable(client, intent, rules)
+    known = rules.decisions.recall(question, now) if question is not None else None
     if known is not None:
         return known
     decision = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
     if isinstance(decision, Permit) and decision.terms.source is not None:
         decision = replace(decision, source=_in_order(decision.terms.source, client.address))
-    return decision if asked is None else rules.decisions.keep(asked, decision)
+    return decision if question is None else rules.decisions.keep(question, decision)
 
 
-def _asked(client: Client, intent: Intent, rules: Rules) -> Hashable | None:
+def _rememberable(client: Client, intent: Intent, rules: Rules) -> Hashable | None:
     """Everything about the question that `decide_for` depends on; None where it depends on labels, which are no key."""
     if client.labels is not None or client.namespace_labels is not None:
         if rules.groups.looks_at_labels:
@@ -77,16 +77,21 @@ def judge(question: Question, rules: Rules, original: Address | None = None) -> 
     if original is not None and not isinstance(question.host, Address):
         questions.append(question._replace(host=original))
     for tier in rules.tiers(question.namespace):
-        places = [(asked, place) for asked in questions for place in tier.find(asked.host)]
-        for asked, place in places:
-            if place.denies is not None and _deny(place.denies, asked, verdict):
+        found = [(asked, destination) for asked in questions for destination in tier.find(asked.host)]
+        for asked, destination in found:
+            if destination.denies is not None and _deny(destination.denies, asked, verdict):
                 return verdict
         if _needs_exact_rule(question.host, rules):
-            places = [item for item in places if _is_exact(*item, tier)]
-        for asked, place in places:
-            if place.allows is not None and _allow(place.allows, asked, verdict):
+            found = [item for item in found if _is_exact(*item, tier)]
+        for asked, destination in found:
+            if destination.allows is not None and _allow(destination.allows, asked, verdict):
                 return verdict
     return verdict
+
+
+def namespace_of(client: Client) -> str | None:
+    """The namespace whose team rules apply to the client; None if it is unknown."""
+    return client.namespace if client.known else None
 
 
 def _in_order(source: Source, client: Address) -> Source:
@@ -101,12 +106,7 @@ def _weight(client: Address, address: Address) -> bytes:
     return hashlib.blake2b(f"{client} {address}".encode("ascii"), digest_size=8).digest()
 
 
-def namespace_of(client: Client) -> str | None:
-    """The namespace whose team rules apply to the client; None if it is unknown."""
-    return client.namespace if client.known else None
-
-
-def _deny(denies: Bucket, asked: Question, verdict: Verdict) -> bool:
+def _deny(denies: CandidateSet, asked: Question, verdict: Verdict) -> bool:
     for candidate in denies.matching(asked):
         if candidate.mode_for(asked.membership) is Mode.ENFORCE:
             verdict.deny = candidate
@@ -115,7 +115,7 @@ def _deny(denies: Bucket, asked: Question, verdict: Verdict) -> bool:
     return False
 
 
-def _allow(allows: Bucket, asked: Question, verdict: Verdict) -> bool:
+def _allow(allows: CandidateSet, asked: Question, verdict: Verdict) -> bool:
     found = allows.matching(asked)
     if found:
         verdict.allows, verdict.asked = found, asked
@@ -127,8 +127,8 @@ def _needs_exact_rule(host: Host, rules: Rules) -> bool:
     return not isinstance(host, Address) and ("." not in host or rules.is_in_cluster(host))
 
 
-def _is_exact(asked: Question, place: Destination, tier: TierIndex) -> bool:
-    return isinstance(asked.host, Address) or place in tier.hosts.find_exact(asked.host)
+def _is_exact(asked: Question, destination: Destination, tier: TierIndex) -> bool:
+    return isinstance(asked.host, Address) or destination in tier.hosts.find_exact(asked.host)
 
 
 def _permit(verdict: Verdict, intent: Intent, rules: Rules) -> Permit | Deny:

@@ -29,7 +29,7 @@ PACKED_FROM = 1000
 """Entries with the same rules that are worth packing."""
 
 
-class Kind(StrEnum):
+class PackedKind(StrEnum):
     """What a packed table holds."""
 
     HOSTS = "hosts"
@@ -83,7 +83,7 @@ class HostSlice:
     namespace: str | None
     reach: Reach
     names: Sequence[str]
-    places: Sequence[int]
+    destinations: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class NetworkSlice:
 
     namespace: str | None
     networks: Sequence[Network]
-    places: Sequence[int]
+    destinations: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class PackedSlice:
     """A piece of a packed table, whose values are numbers of destinations."""
 
     namespace: str | None
-    kind: Kind
+    kind: PackedKind
     piece: PackedPiece
 
 
@@ -123,7 +123,7 @@ def parts_of(policy: Policy, secret: bytes) -> Iterator[Part]:
     for tier in tiers.values():
         counted.update(tier.hosts.values())
         counted.update(tier.networks.values())
-    places = {standing: number for number, standing in enumerate(counted)}
+    numbers = {standing: number for number, standing in enumerate(counted)}
     packed = frozenset(standing for standing, count in counted.items() if count >= PACKED_FROM)
     yield Outline(
         replace(policy, rules=(), groups=()),
@@ -134,10 +134,10 @@ def parts_of(policy: Policy, secret: bytes) -> Iterator[Part]:
     for rules in _slices(policy.rules, RULES):
         bare = [replace(rule, hosts=(), cidrs=()) for rule in rules]
         yield RuleSlice(bare, [_names_exactly(rule) for rule in rules])
-    for standing in _slices(places, DESTINATIONS):
+    for standing in _slices(numbers, DESTINATIONS):
         yield DestinationSlice(standing)
     for namespace, tier in tiers.items():
-        cutter = _Cutter(namespace, places, packed, secret)
+        cutter = _Cutter(namespace, numbers, packed, secret)
         yield from cutter.hosts(tier.hosts)
         yield from cutter.networks(tier.networks)
 
@@ -169,10 +169,10 @@ def _outline(namespace: str | None, tier: _Standing, packed: frozenset[tuple[int
 
 @dataclass(frozen=True, slots=True)
 class _Cutter:
-    """Cuts one tier. `places` are the numbers of destinations, by their rules; those in `packed` have long lists."""
+    """Cuts one tier. `numbers` are those of destinations, by their rules; those in `packed` have long lists."""
 
     namespace: str | None
-    places: Mapping[tuple[int, ...], int]
+    numbers: Mapping[tuple[int, ...], int]
     packed: frozenset[tuple[int, ...]]
     secret: bytes
 
@@ -184,13 +184,13 @@ class _Cutter:
             reaching = ((key.name, rules) for key, rules in plain.items() if key.reach is reach)
             for some in _slices(reaching, ENTRIES):
                 yield HostSlice(self.namespace, reach, *self._columns(some))
-        yield from self._pack(Kind.HOSTS, listed, host_table.packed_key)
+        yield from self._pack(PackedKind.HOSTS, listed, host_table.packed_key)
 
     def networks(self, standing: Mapping[Network, tuple[int, ...]]) -> Iterator[Part]:
         plain, listed = self._split(standing)
         for some in _slices(plain.items(), ENTRIES):
             yield NetworkSlice(self.namespace, *self._columns(some))
-        yield from self._pack(Kind.NETWORKS, listed, network_table.packed_key)
+        yield from self._pack(PackedKind.NETWORKS, listed, network_table.packed_key)
 
     def _split(
         self, standing: Mapping[K, tuple[int, ...]]
@@ -203,14 +203,14 @@ class _Cutter:
         return plain, listed
 
     def _pack(
-        self, kind: Kind, listed: Mapping[K, tuple[int, ...]], packed_key: Callable[[K], bytes]
+        self, kind: PackedKind, listed: Mapping[K, tuple[int, ...]], packed_key: Callable[[K], bytes]
     ) -> Iterator[Part]:
-        entries = ((packed_key(key), self.places[rules]) for key, rules in listed.items())
+        entries = ((packed_key(key), self.numbers[rules]) for key, rules in listed.items())
         for piece in pack(len(listed), entries, self.secret):
             yield PackedSlice(self.namespace, kind, piece)
 
     def _columns(self, entries: Sequence[tuple[T, tuple[int, ...]]]) -> tuple[Sequence[T], Sequence[int]]:
-        return [key for key, _ in entries], [self.places[rules] for _, rules in entries]
+        return [key for key, _ in entries], [self.numbers[rules] for _, rules in entries]
 
 
 def _names_exactly(rule: Rule) -> bool:

@@ -12,15 +12,15 @@ from gateway.model.authority import Host
 from gateway.model.decision import Deny, Permit, RuleRef, SniRule, Terms
 from gateway.model.intent import Protocol
 from gateway.model.names import HostName
-from gateway.policy.candidates import Bucket, Candidate, build_bucket, build_candidate
+from gateway.policy.candidates import Candidate, CandidateSet, build_candidate, build_set
 from gateway.policy.groups import GroupIndex
 from gateway.policy.parts import (
     DestinationSlice,
     GroupSlice,
     HostSlice,
-    Kind,
     NetworkSlice,
     Outline,
+    PackedKind,
     PackedSlice,
     Part,
     RuleSlice,
@@ -47,8 +47,8 @@ REPORT_ONLY = RuleRef("report-only", "built-in", 0)
 class Destination:
     """The rules that stand at one host pattern or one network."""
 
-    denies: Bucket | None
-    allows: Bucket | None
+    denies: CandidateSet | None
+    allows: CandidateSet | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +89,21 @@ class Decisions:
         self._expiries = sorted(set(expiries))
         self._expired = 0
 
-    def recall(self, asked: Hashable, now: float) -> Permit | Deny | None:
+    def recall(self, question: Hashable, now: float) -> Permit | Deny | None:
         """The remembered decision, if there is one."""
         expired = bisect_right(self._expiries, now)
         if expired != self._expired:
             self._forget()
             self._expired = expired
-        return self._permitted.get(asked) or self._denied.get(asked)
+        return self._permitted.get(question) or self._denied.get(question)
 
-    def keep(self, asked: Hashable, decision: Permit | Deny) -> Permit | Deny:
+    def keep(self, question: Hashable, decision: Permit | Deny) -> Permit | Deny:
         """Remember the decision, and return it."""
         if not self.closed:
             if isinstance(decision, Permit):
-                _put(self._permitted, asked, decision, MOST_PERMITS)
+                _put(self._permitted, question, decision, MOST_PERMITS)
             else:
-                _put(self._denied, asked, decision, MOST_DENIALS)
+                _put(self._denied, question, decision, MOST_DENIALS)
         return decision
 
     def close(self) -> None:
@@ -119,10 +119,10 @@ class Decisions:
 D = TypeVar("D")
 
 
-def _put(kept: dict[Hashable, D], asked: Hashable, decision: D, most: int) -> None:
+def _put(kept: dict[Hashable, D], question: Hashable, decision: D, most: int) -> None:
     if len(kept) >= most:
         kept.clear()
-    kept[asked] = decision
+    kept[question] = decision
 
 
 class TakenDown(RuntimeError):
@@ -194,7 +194,7 @@ class Assembly:
         self._expiries: set[float] = set()
         self._interned: dict[tuple[Terms, Protocol | None], tuple[Mapping[int, Terms], Terms]] = {}
         self._tiers: dict[str | None, TierIndex] = {}
-        self._packed: dict[tuple[str | None, Kind], PackedTable] = {}
+        self._packed: dict[tuple[str | None, PackedKind], PackedTable] = {}
 
     def take(self, part: Part) -> None:
         """The next part, in the order of `parts_of`."""
@@ -209,12 +209,12 @@ class Assembly:
                 self._destinations += map(self._destination, part.standing)
             case HostSlice():
                 hosts = self._tiers[part.namespace].hosts
-                for name, place in zip(part.names, part.places, strict=True):
-                    hosts.add(part.reach, name, self._destinations[place])
+                for name, number in zip(part.names, part.destinations, strict=True):
+                    hosts.add(part.reach, name, self._destinations[number])
             case NetworkSlice():
                 networks = self._tiers[part.namespace].networks
-                for network, place in zip(part.networks, part.places, strict=True):
-                    networks.add(network, self._destinations[place])
+                for network, number in zip(part.networks, part.destinations, strict=True):
+                    networks.add(network, self._destinations[number])
             case PackedSlice():
                 self._packed[part.namespace, part.kind].append(part.piece)
 
@@ -242,14 +242,14 @@ class Assembly:
         for tier in outline.tiers:
             hosts, networks = tier.packed_hosts, tier.packed_networks
             self._tiers[tier.namespace] = TierIndex(
-                HostTable(packed=self._pack(tier.namespace, Kind.HOSTS, outline.secret) if hosts else None),
+                HostTable(packed=self._pack(tier.namespace, PackedKind.HOSTS, outline.secret) if hosts else None),
                 NetworkTable(
-                    packed=self._pack(tier.namespace, Kind.NETWORKS, outline.secret) if networks else None,
+                    packed=self._pack(tier.namespace, PackedKind.NETWORKS, outline.secret) if networks else None,
                     packed_lengths=networks,
                 ),
             )
 
-    def _pack(self, namespace: str | None, kind: Kind, secret: bytes) -> Packed[Destination]:
+    def _pack(self, namespace: str | None, kind: PackedKind, secret: bytes) -> Packed[Destination]:
         table = self._packed[namespace, kind] = PackedTable(secret)
         return Packed(table, self._destinations)
 
@@ -263,7 +263,7 @@ class Assembly:
 
     def _destination(self, standing: Iterable[int]) -> Destination:
         candidates = [self._candidates[number] for number in standing]
-        return Destination(build_bucket(candidates, Action.DENY), build_bucket(candidates, Action.ALLOW))
+        return Destination(build_set(candidates, Action.DENY), build_set(candidates, Action.ALLOW))
 
 
 def _terms_by_port(terms: Terms, protocol: Protocol | None) -> tuple[Mapping[int, Terms], Terms]:

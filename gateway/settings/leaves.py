@@ -10,9 +10,9 @@ from gateway.model.names import HostName
 from gateway.policy.rules import PortRange
 from gateway.settings.hosts import HostEntry, parse_host_entry
 from gateway.settings.units import (
+    BASE_URL,
     BUDGET,
     BYTE_RATE,
-    COLLECTOR_URL,
     DURATION,
     RATE,
     SIZE,
@@ -43,6 +43,7 @@ from gateway.settings.units import (
     parse_policy_location,
     parse_port,
     parse_rate,
+    parse_server_url,
     parse_size,
     parse_store,
     parse_text,
@@ -96,7 +97,8 @@ Flag = Annotated[bool, PlainValidator(parse_flag), WithJsonSchema({"type": "bool
 Text = Annotated[str, PlainValidator(parse_text), _string()]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 UrlPath = Annotated[str, PlainValidator(parse_url_path), _text(URL_PATH, "/dns-query")]
-CollectorUrl = Annotated[str, PlainValidator(parse_collector_url), _text(COLLECTOR_URL, "http://collector:4318")]
+CollectorUrl = Annotated[str, PlainValidator(parse_collector_url), _text(BASE_URL, "http://collector:4318")]
+ServerUrl = Annotated[str, PlainValidator(parse_server_url), _text(BASE_URL, "https://10.96.0.1:443")]
 Label = Annotated[str, PlainValidator(parse_label), WithJsonSchema({"type": "string", "pattern": "^[^#]{1,128}$"})]
 Cidr = Annotated[Network, PlainValidator(parse_cidr), _string("10.0.0.0/8", "2001:db8::/32")]
 Bind = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_ENDPOINT)]

@@ -113,15 +113,15 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     """The policy that the settings name, whole. Raises `ConfigErrors`."""
     reader = Reader()
     sources, warnings = read_policy(settings, reader)
-    options = Problems()
+    unavailable = Problems()
     for source in sources:
         for where, message in check_policy_available(source.body, settings):
-            options.add(source.document.place(where), message)
+            unavailable.add(source.document.place(where), message)
     try:
         compiled = compile_policy(sources, settings, reader)
     except ConfigErrors as refusal:
-        raise ConfigErrors((*options.found, *refusal.problems)) from None
-    options.raise_if_any()
+        raise ConfigErrors((*unavailable.found, *refusal.problems)) from None
+    unavailable.raise_if_any()
     if sources and not compiled.policy.rules:
         means = "report mode lets everything pass" if compiled.policy.mode is Mode.REPORT else "everything is denied"
         warnings = (*warnings, f"{settings.policy}: has no rules, {means}")

@@ -27,7 +27,7 @@ RATE = rf"{_NUMBER}/[smhd]"
 BYTE_RATE = rf"{SIZE}/s"
 BUDGET = rf"{SIZE}/(?:hour|day)"
 URL_PATH = r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}"
-COLLECTOR_URL = r"https?://[A-Za-z0-9._\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?"
+BASE_URL = r"https?://[A-Za-z0-9._\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?"
 KEYS_URL = r"https://[A-Za-z0-9._\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?"
 _PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _NAME_CHARACTERS = 128
@@ -220,10 +220,19 @@ def parse_url_path(value: object) -> str:
 
 
 def parse_collector_url(value: object) -> str:
-    """`http://` or `https://` with host and port and no user: credentials go into OTEL_EXPORTER_OTLP_HEADERS."""
+    """`http://` or `https://` with host and port, no user and no query."""
+    return _base_url(value, "a collector such as http://collector:4318", "OTEL_EXPORTER_OTLP_HEADERS")
+
+
+def parse_server_url(value: object) -> str:
+    """The same of the API server."""
+    return _base_url(value, "an API server such as https://10.96.0.1:443", "token_file")
+
+
+def _base_url(value: object, what: str, credentials: str) -> str:
     if isinstance(value, str) and ("@" in value or "?" in value):
-        raise BadValue("must have no user, password or query: credentials go into OTEL_EXPORTER_OTLP_HEADERS")
-    return _matched(value, COLLECTOR_URL, "the address of a collector such as http://collector:4318")
+        raise BadValue(f"must have no user, password or query: credentials go into {credentials}")
+    return _matched(value, BASE_URL, f"the address of {what}")
 
 
 def parse_port(value: object) -> PortRange:

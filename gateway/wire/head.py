@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from gateway.model.client import TraceParent
 from gateway.model.reasons import Reason
-from gateway.wire.grammar import MAX_FIELD_LINES as MAX_FIELD_LINES
 from gateway.wire.grammar import REQUEST, elements, find_head, host_fault, is_persistent, match_head, split_fields
 from gateway.wire.grammar import MalformedHead as MalformedHead
 

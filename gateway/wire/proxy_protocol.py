@@ -85,18 +85,18 @@ def _source_of_line(line: str) -> Endpoint:
     family, source, destination, *ports = found.groups()
     client = parse_address(source)
     if client is None or parse_address(destination) is None:
-        raise _malformed("an address that is none")
+        raise _malformed("an invalid address")
     if any((":" in text) != (family == "TCP6") for text in (source, destination)):
-        raise _malformed(f"an address that is none of {family}")
+        raise _malformed(f"an address that is not of {family}")
     if not all(_PORT.fullmatch(port) and int(port) <= 0xFFFF for port in ports):
-        raise _malformed("a port that is none")
+        raise _malformed("an invalid port")
     return client, int(ports[0])
 
 
 def _parse_v2(data: bytes) -> ProxyHeader | None:
     """Section 2.2. The length is judged before what it announces has arrived."""
     if len(data) > len(_SIGNATURE) and data[len(_SIGNATURE)] not in (_LOCAL, _PROXY):
-        raise _malformed("a version or command that there is not")
+        raise _malformed("an unknown version or command")
     if len(data) < _V2_HEADER:
         return None
     command, family, length = struct.unpack_from(">BBH", data, len(_SIGNATURE))

@@ -82,9 +82,9 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.TLS_HANDSHAKE_FAILED: _Answer(400, "TLS handshake failed", _BAD_REQUEST),
     Reason.TLS_HANDSHAKE_TIMEOUT: _Answer(408, "TLS handshake not complete in time", _BAD_REQUEST),
     Reason.ALPN_UNSUPPORTED: _Answer(
-        400, "No protocol offered that is inspected: HTTP/2 and HTTP/1.1 are", _BAD_REQUEST
+        400, "No protocol offered that can be inspected: HTTP/2 and HTTP/1.1 can", _BAD_REQUEST
     ),
-    Reason.HTTP2_FLOOD: _Answer(400, "More than is borne on one connection of HTTP/2", _BAD_REQUEST),
+    Reason.HTTP2_FLOOD: _Answer(400, "Too many useless frames on one HTTP/2 connection", _BAD_REQUEST),
     Reason.CLIENT_REJECTED_CERTIFICATE: _Answer(400, "Certificate of the gateway rejected", _BAD_REQUEST),
     Reason.PROXY_HEADER_MISSING: _Answer(400, "PROXY protocol header missing", _BAD_REQUEST),
     Reason.PROXY_HEADER_MALFORMED: _Answer(400, "Malformed PROXY protocol header", _BAD_REQUEST),
@@ -103,7 +103,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.HOST_DENIED: _Answer(421, "A rule denies the host named in the tunnel", _BAD_REQUEST),
     Reason.LIMIT_EXCEEDED: _Answer(429, "Over a limit: come again later", _BAD_REQUEST),
     Reason.DESTINATION_ASKED_TO_WAIT: _Answer(429, "The destination asked to wait", _BAD_REQUEST),
-    Reason.LIMIT_WAIT_EXCEEDED: _Answer(429, "Over a limit: waited in vain", _BAD_REQUEST),
+    Reason.LIMIT_WAIT_EXCEEDED: _Answer(429, "Over a limit: waited too long for a turn", _BAD_REQUEST),
     Reason.LIMIT_STORE_UNAVAILABLE: _Answer(503, "Limits cannot be checked", "proxy_internal_response"),
     Reason.BUDGET_SPENT: _Answer(429, "Over a limit: no bytes are left for now", _BAD_REQUEST),
     Reason.REQUEST_DENIED: _Answer(403, "Egress denied: no rule allows this request", _DENIED),
@@ -182,12 +182,12 @@ def established(minor: int) -> bytes:
 
 
 def status_of(reason: Reason) -> int:
-    """The status code for a reason."""
+    """The status code that a reason usually has."""
     return _ANSWERS[reason].status
 
 
 def status_for(error: GatewayError) -> int:
-    """The status code of the response."""
+    """The status code of the response to this error."""
     return _answer_for(error).status
 
 
@@ -242,7 +242,7 @@ def answer_with(
     as_json = _admits_json(accept)
     varies = isinstance(error, UpstreamError | RefusedUnasked)
     if varies or (isinstance(error, Refused) and error.retry is not None):
-        return _write(_answer(error, name, request_id, as_json), keeps_open, without_content)
+        return _write(_values(error, name, request_id, as_json), keeps_open, without_content)
     form = _form(error.reason, name, len(request_id), as_json, keeps_open, without_content)
     return form.replace(_STAND_IN * len(request_id), request_id).encode("ascii")
 
@@ -259,7 +259,7 @@ class AnswerValues(NamedTuple):
 @lru_cache(maxsize=256)
 def _form(reason: Reason, name: str, id_length: int, as_json: bool, keeps_open: bool, without_content: bool) -> str:
     """All of an answer but its request's id: a client that is refused tends to be refused again and again."""
-    answer = _answer(GatewayError(reason), name, _STAND_IN * id_length, as_json)
+    answer = _values(GatewayError(reason), name, _STAND_IN * id_length, as_json)
     return _write(answer, keeps_open, without_content).decode("ascii")
 
 
@@ -272,10 +272,10 @@ def _write(answer: AnswerValues, keeps_open: bool, without_content: bool) -> byt
 
 def answer_to(error: GatewayError, name: str, request_id: str, accept: Iterable[str] = ()) -> AnswerValues:
     """The response for a reason. `accept` as in `answer_with`."""
-    return _answer(error, name, request_id, _admits_json(accept))
+    return _values(error, name, request_id, _admits_json(accept))
 
 
-def _answer(error: GatewayError, name: str, request_id: str, as_json: bool) -> AnswerValues:
+def _values(error: GatewayError, name: str, request_id: str, as_json: bool) -> AnswerValues:
     answer = _answer_for(error)
     content_type, content = _content(answer, error.reason, request_id, as_json)
     fields = [

@@ -1,8 +1,11 @@
 """What would be insecure or could not work is refused by the templates, also where the schema is turned off."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import yaml
 
 from tests.chart.rendering import CHART, Run, template, with_values
 
@@ -49,6 +52,10 @@ REFUSED: list[Mapping[str, object]] = [
     {"networkPolicy__clients": []},
     {"networkPolicy__dns": []},
     {"networkPolicy__dnsPorts": []},
+    {
+        "identity__kubernetes__enabled": True,
+        "networkPolicy": {"apiServer": {"cidrs": ["192.0.2.1/32"], "ports": []}},
+    },
     {"lock__namespaces": ["shop", "egress"]},
     {"networkPolicy": {"enabled": False, "dns": []}, "lock__namespaces": ["shop"]},
     {"transparent": {**CAPTURING, "interfaces": []}},
@@ -85,6 +92,25 @@ def test_every_refusal_is_reached_and_nothing_is_rendered_then() -> None:
         reached |= said
     assert reached == messages()
     assert len(messages()) > 25
+
+
+def sections(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The path of every mapping, with `__` between its keys."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield above + key
+            yield from sections(value, f"{above}{key}__")
+
+
+def test_a_section_with_nothing_behind_it_is_needless_or_refused_with_a_message() -> None:
+    paths = list(sections(yaml.safe_load((CHART / "values.yaml").read_text())))
+    failed = {}
+    for path, run in zip(paths, refused_by("helm4", [{path: None} for path in paths]), strict=True):
+        if run.status:
+            failed[path] = run.err
+    assert {"image", "ports", "tls__clientCa", "networkPolicy__apiServer"} <= set(failed)
+    for path, message in failed.items():
+        assert f"{path.replace('__', '.')}: a key with nothing behind it" in message
 
 
 def test_the_other_helm_refuses_as_well() -> None:

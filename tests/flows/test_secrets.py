@@ -18,7 +18,7 @@ import pytest
 from gateway.exchange.conversation import converse
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
-from gateway.intercept.inspecting.decoding import Bounds
+from gateway.intercept.inspecting.decoding import DecodingBounds
 from gateway.intercept.inspecting.inline import InlineKind
 from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
 from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead, annotate
@@ -95,7 +95,7 @@ class Keys:
     kinds: ClassVar[dict[str, type[Inspector]]] = {"keys": DeniesKeys, "reads": Reads}
 
     def watch(self, names: Sequence[str], ring: Callable[[], None], report: bool) -> Watch:
-        policy = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
+        policy = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=DecodingBounds(1 << 20, 100))
         inspectors = [NamedInspector(name, policy, InlineKind(self.kinds[name]).open()) for name in names]
         return ExchangeWatch(inspectors, ring, report)
 

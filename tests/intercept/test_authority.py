@@ -15,8 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from gateway.intercept.authority import (
     LONGEST_LEAF_SECONDS,
-    Authority,
     BadAuthority,
+    CertificateAuthority,
     create_authority,
     read_authority,
     read_certificates,
@@ -28,7 +28,7 @@ NOW = 1_800_000_000.0
 DAY = 86400.0
 
 
-def authority(permitted: tuple[str, ...] = ()) -> Authority:
+def authority(permitted: tuple[str, ...] = ()) -> CertificateAuthority:
     return read_authority(*create_authority("test authority", NOW, permitted=permitted), NOW)
 
 

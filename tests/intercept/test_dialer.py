@@ -9,7 +9,7 @@ import pytest
 
 from gateway.intercept import dialer
 from gateway.intercept.dialer import VerifyingDialer
-from gateway.intercept.sessions import Sessions
+from gateway.intercept.tls_sessions import TlsSessions
 from gateway.intercept.trust import Showable, Trust
 from gateway.model.inspection.terms import Inspection
 from gateway.model.names import HostName
@@ -46,7 +46,7 @@ async def test_it_is_known_whether_a_certificate_of_ours_is_shown(
     permit = replace(permit, terms=replace(permit.terms, inspection=Inspection(client_certificate=named)))
     stream, peer = await stream_and_peer()
     unused = cast("Any", None)
-    dial = partial(VerifyingDialer, unused, trust, Sessions(lambda: 0.0), HandDeadlines(), unused)
+    dial = partial(VerifyingDialer, unused, trust, TlsSessions(lambda: 0.0), HandDeadlines(), unused)
     verifying = dial((address("10.0.0.1"), 40000), HERE, is_permitted=True, alpn=(), on_handshake=lambda _: None)
     with peer:
         reached = await verifying.secure(Upstream(Dialled(address("127.0.0.1"), (), (), None, 0.0), stream), permit)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gateway.intercept import minting as module
-from gateway.intercept.authority import Authority, Leaf, create_authority, read_authority
+from gateway.intercept.authority import CertificateAuthority, Leaf, create_authority, read_authority
 from gateway.intercept.minting import Minting
 from gateway.model.authority import Host
 from gateway.model.names import HostName
@@ -28,10 +28,10 @@ class Clock:
         return self.now
 
 
-class CountingAuthority(Authority):
+class CountingAuthority(CertificateAuthority):
     """Notes for whom it signed, and waits until it may."""
 
-    def __init__(self, signer: Authority) -> None:
+    def __init__(self, signer: CertificateAuthority) -> None:
         self._signer = signer
         self.signed: list[Host] = []
         self.may_sign = threading.Event()

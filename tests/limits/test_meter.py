@@ -7,11 +7,10 @@ import pytest
 from gateway.limits.meter import LARGEST_PIECE, LEAST_PIECE, BytesMeter, BytesPace, meter_for
 from gateway.limits.store import TableStore
 from gateway.limits.tables.memory import MemoryTable
-from gateway.limits.tables.table import Place
 from gateway.limits.tally import Tally
 from gateway.model.decision import Terms
 from gateway.model.limits.limit import Counted, Direction, KeyPart, Limit
-from gateway.policy.buckets import Draw
+from gateway.policy.buckets import BucketId, Draw
 from gateway.policy.rules import Group, Match
 from tests.limits.permits import client_at, permit_under
 from tests.net.parts import ManualClock
@@ -43,8 +42,8 @@ class Bed:
         assert self.meter.down is not None
         return self.meter.down
 
-    def spent(self) -> dict[Place, float]:
-        return {place: state[1] for place, state in self.store.listed()}
+    def spent(self) -> dict[BucketId, float]:
+        return {bucket: state[1] for bucket, state in self.store.listed()}
 
 
 def test_nothing_is_metered_where_no_limit_speaks_of_bytes() -> None:

@@ -17,9 +17,9 @@ def test_each_result_is_counted_by_the_name_of_its_limit() -> None:
     counted, other = Tally(), LIMIT._replace(name="b")
     counted.count_passed([Draw(LIMIT, ()), Draw(other, ()), Draw(LIMIT, ("key",))])
     counted.count((LIMIT, other), Result.WAITED)
-    counted.refuse(LIMIT, ("a", ("key",)))
-    counted.refuse(LIMIT, ("a", ("key",)))
-    counted.refuse(LIMIT, ("a", ("other",)))
+    counted.refuse(Draw(LIMIT, ("key",)))
+    counted.refuse(Draw(LIMIT, ("key",)))
+    counted.refuse(Draw(LIMIT, ("other",)))
     assert dict(counted.counts) == {
         ("a", "passed"): 2,
         ("b", "passed"): 1,
@@ -70,5 +70,5 @@ def test_beyond_so_many_buckets_the_one_that_refused_first_is_forgotten(monkeypa
     monkeypatch.setattr(tally, "BUCKETS", 2)
     counted = Tally()
     for key in ("x", "y", "x", "z"):
-        counted.refuse(LIMIT, ("a", (key,)))
+        counted.refuse(Draw(LIMIT, (key,)))
     assert counted.refused == {("a", ("y",)): 1, ("a", ("z",)): 1}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.names import HostName
-from gateway.net.dns.lookup import Asked
+from gateway.net.dns.lookup import Attempt
 from gateway.net.dns.plain import PlainDns
 from gateway.net.dns.transport import DnsTransport
 from gateway.net.names import NameServer, NameServers, hosts_file
@@ -55,7 +55,7 @@ def build_resolver(
     clock: ManualClock | None = None,
     hosts: Path = Path("/nonexistent"),
     transport: DnsTransport | None = None,
-    witness: Callable[[Asked], None] = lambda _: None,
+    witness: Callable[[Attempt], None] = lambda _: None,
 ) -> Resolver:
     """A real resolver that asks these servers."""
     asked: Sequence[NameServer] = [server_of(one) if isinstance(one, DnsServer) else one for one in servers]

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.model.errors import InternalError, UpstreamError
 from gateway.model.reasons import Reason
-from gateway.net.dns.lookup import LONGEST_CHAIN, Asked, Family
+from gateway.net.dns.lookup import LONGEST_CHAIN, Attempt, Family
 from gateway.net.resolver import ResolverOptions
 from tests.helpers.descriptors import none_left
 from tests.helpers.dns_server import DnsServer, Fault, Query
@@ -241,14 +241,14 @@ async def test_a_server_that_is_silent_for_all_the_time_that_there_is_hands_over
     """`timeouts.dns` of a rule may be shorter than `resolver.timeout`: no question comes to its own end."""
     dns.spoil("x.test", Fault.SILENCE)
     second_dns.answer("x.test", "203.0.113.1")
-    told: list[Asked] = []
+    told: list[Attempt] = []
     options = ResolverOptions(timeout=30, family=Family.IPV4)
     resolver = build_resolver(dns, second_dns, options=options, witness=told.append)
 
     with pytest.raises(UpstreamError):
         await resolver.resolve(X, within=0.1)
     assert (await resolver.resolve(X, within=2)).addresses == addresses("203.0.113.1")
-    assert [(asked.server.port, asked.result) for asked in told] == [
+    assert [(attempt.server.port, attempt.result) for attempt in told] == [
         (dns.port, "timeout"),
         (second_dns.port, "answer"),
     ]
@@ -264,7 +264,7 @@ async def test_a_server_that_had_only_what_another_left_of_the_time_is_not_calle
     dns.spoil("y.test", Fault.SILENCE)
     second_dns.spoil("x.test", Fault.SILENCE)
     second_dns.answer("y.test", "203.0.113.1")
-    told: list[Asked] = []
+    told: list[Attempt] = []
     options = ResolverOptions(timeout=0.3, family=Family.IPV4)
     resolver = build_resolver(dns, second_dns, options=options, witness=told.append)
 
@@ -272,7 +272,7 @@ async def test_a_server_that_had_only_what_another_left_of_the_time_is_not_calle
         await resolver.resolve(X, within=0.4)
     await asyncio.sleep(0.02)  # what was asked is taken back
     assert list(resolver.health().values()) == [False, True]
-    assert [(asked.server.port, asked.result) for asked in told] == [
+    assert [(attempt.server.port, attempt.result) for attempt in told] == [
         (dns.port, "timeout"),
         (second_dns.port, "timeout"),
     ]
@@ -284,7 +284,7 @@ async def test_a_server_whose_answer_nobody_waits_for_any_more_is_not_called_sil
     """The first asker runs out of time, and the second goes away."""
     dns.spoil("x.test", Fault.SILENCE)
     dns.answer("y.test", "203.0.113.1")
-    told: list[Asked] = []
+    told: list[Attempt] = []
     resolver = build_resolver(dns, options=ResolverOptions(timeout=30), witness=told.append)
     leaving = asyncio.create_task(resolver.resolve(X, within=20))
     with pytest.raises(UpstreamError):
@@ -294,7 +294,7 @@ async def test_a_server_whose_answer_nobody_waits_for_any_more_is_not_called_sil
     assert resolver.counts.failures == 0
     assert (await resolver.resolve(name("y.test"), within=2)).addresses == addresses("203.0.113.1")
 
-    assert {str(asked.question.name) for asked in told} == {"y.test."}
+    assert {str(attempt.question.name) for attempt in told} == {"y.test."}
     assert all(resolver.health().values())
 
 
@@ -593,11 +593,11 @@ async def test_every_question_that_ended_is_told_with_its_server_and_result(
 ) -> None:
     dns.fail("x.test", "SERVFAIL")
     second_dns.answer("x.test", "203.0.113.1")
-    told: list[Asked] = []
+    told: list[Attempt] = []
     await build_resolver(dns, second_dns, options=ResolverOptions(family=Family.IPV4), witness=told.append).resolve(
         X, within=2
     )
-    assert [(asked.server.port, asked.over, asked.result) for asked in told] == [
+    assert [(attempt.server.port, attempt.over, attempt.result) for attempt in told] == [
         (dns.port, "udp", "failure"),
         (second_dns.port, "udp", "answer"),
     ]

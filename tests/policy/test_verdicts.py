@@ -27,7 +27,7 @@ from gateway.model.decision import Permit
 from gateway.model.intent import Door, Intent, Protocol
 from gateway.model.names import HostName
 from gateway.policy import addresses, candidates, challenge, confirm, decide, groups, parts, plan
-from gateway.policy.candidates import Bucket, Exceptions
+from gateway.policy.candidates import CandidateSet, Exceptions
 from gateway.policy.decide import decide as judge_by_index
 from gateway.policy.groups import GroupIndex
 from gateway.policy.plan import Decisions, Rules, build_rules
@@ -163,7 +163,7 @@ FAULTS: Sequence[tuple[object, str, Any]] = [
     (HostTable, "find_exact", unlike([])),  # the index
     (candidates, "_rank", lambda one: one.ref.name),
     (Exceptions, "_takes_out_client", unlike(False)),
-    (Bucket, "_groups", lambda self, membership: self._named.keys() & membership.names),  # who asks
+    (CandidateSet, "_groups", lambda self, membership: self._named.keys() & membership.names),  # who asks
     (GroupIndex, "_with_doubts", lambda self, client: self.membership_of(client._replace(doubt=None))),
     (groups, "_has", unlike(True)),
     (GroupIndex, "_mode", lambda self, _: self._default),

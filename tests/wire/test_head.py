@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.model.reasons import Reason
 from gateway.wire import head as head_module
-from gateway.wire.head import MAX_FIELD_LINES, MalformedHead, RequestHead, parse_head
+from gateway.wire.grammar import MAX_FIELD_LINES
+from gateway.wire.head import MalformedHead, RequestHead, parse_head
 from tests.wire.feeding import UNSHRUNK, Parser, check_every_prefix_waits
 
 CURL = (

@@ -13,7 +13,7 @@ from gateway.net.tls.contexts import ClientCertificate
 from gateway.settings.gateway import GatewaySettings, InspectionSettings
 
 if TYPE_CHECKING:
-    from gateway.intercept.authority import Authority
+    from gateway.intercept.authority import CertificateAuthority
     from gateway.intercept.interception import Interception
     from gateway.intercept.trust import Showable
 
@@ -25,7 +25,7 @@ class InspectionPlan:
     settings: InspectionSettings
     material: AuthorityMaterial
     showable: "Mapping[str, Showable]"
-    authority: "Authority" = field(compare=False)
+    authority: "CertificateAuthority" = field(compare=False)
 
 
 def plan_inspection(

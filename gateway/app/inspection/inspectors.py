@@ -6,14 +6,14 @@ Imported only if any is declared: it takes 7 MiB and a tenth of a second.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gateway.intercept.hosted.hosting import Declared, HostedKind, probe
+from gateway.intercept.hosted.hosting import Declaration, HostedKind, probe
 from gateway.intercept.hosted.kinds import BadInspector, installed_kinds
-from gateway.intercept.inspecting.decoding import Bounds
+from gateway.intercept.inspecting.decoding import DecodingBounds
 from gateway.intercept.inspecting.inline import InlineKind
 from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
-from gateway.intercept.shipped.media import Bar, MediaPlan
+from gateway.intercept.shipped.media import Bar, MediaOptions
 from gateway.intercept.shipped.patterns import BUILT_IN, BadPattern, Pattern, own_pattern
-from gateway.intercept.shipped.secrets import SecretsPlan
+from gateway.intercept.shipped.secrets import SecretsOptions
 from gateway.model.inspection.watching import Watch
 from gateway.model.reasons import Reason
 from gateway.settings.compile.inspectors import unknown_patterns
@@ -57,15 +57,15 @@ def _check(name: str, inspector: InspectorSettings) -> None:
         raise _Bad(("options",) if inspector.options else ("kind",), str(bad)) from bad
 
 
-def _declared(name: str, inspector: InspectorSettings, kind: str) -> Declared:
-    return Declared(name, kind, inspector.options, inspector.timeout)
+def _declared(name: str, inspector: InspectorSettings, kind: str) -> Declaration:
+    return Declaration(name, kind, inspector.options, inspector.timeout)
 
 
-def _secrets(settings: SecretsSettings) -> SecretsPlan:
+def _secrets(settings: SecretsSettings) -> SecretsOptions:
     for index, name in unknown_patterns(settings, BUILT_IN):
         raise _Bad(("secrets", "patterns", index), f"{name!r} is not a known form{did_you_mean(name, BUILT_IN)}")
     known = BUILT_IN.values() if settings.patterns is None else [BUILT_IN[name] for name in settings.patterns]
-    return SecretsPlan((*known, *_own_patterns(settings)), blocks=settings.action == "block")
+    return SecretsOptions((*known, *_own_patterns(settings)), blocks=settings.action == "block")
 
 
 def _own_patterns(settings: SecretsSettings) -> Sequence[Pattern]:
@@ -78,8 +78,8 @@ def _own_patterns(settings: SecretsSettings) -> Sequence[Pattern]:
     return found
 
 
-def _media(settings: MediaSettings) -> MediaPlan:
-    return MediaPlan(_bar(settings.request), _bar(settings.response))
+def _media(settings: MediaSettings) -> MediaOptions:
+    return MediaOptions(_bar(settings.request), _bar(settings.response))
 
 
 def _bar(settings: BarSettings) -> Bar:
@@ -97,7 +97,7 @@ class Made(NamedTuple):
 
 def make(name: str, settings: InspectorSettings) -> Made:
     """From settings that were checked."""
-    bounds = Bounds(settings.max_decoded, settings.max_ratio)
+    bounds = DecodingBounds(settings.max_decoded, settings.max_ratio)
     policy = InspectorPolicy(settings.on_error == "allow", settings.unknown_coding == "deny", bounds)
     return Made(settings, policy, _kind(name, settings))
 

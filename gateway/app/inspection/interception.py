@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from gateway.app.inspection.material import AuthorityMaterial
 from gateway.exchange.parts import Parts
-from gateway.intercept.authority import Authority, read_authority
+from gateway.intercept.authority import CertificateAuthority, read_authority
 from gateway.intercept.interception import Interception
 from gateway.intercept.minting import Minting
 from gateway.intercept.trust import Showable, Trust
@@ -14,7 +14,7 @@ from gateway.settings.compile.inspection import secret_scope
 from gateway.settings.gateway import ClientCertificateSettings, InspectionSettings
 
 
-def read_material(material: AuthorityMaterial) -> Authority:
+def read_material(material: AuthorityMaterial) -> CertificateAuthority:
     """Without a check of the dates, which was made when the files were read: a worker that replaces another one serves
     even if the certificate has expired since, as most traffic is not inspected. Reads a key, which takes milliseconds.
     """
@@ -29,7 +29,7 @@ def showable_of(
 
 
 def build_interception(
-    authority: Authority, settings: InspectionSettings, showable: Mapping[str, Showable], parts: Parts
+    authority: CertificateAuthority, settings: InspectionSettings, showable: Mapping[str, Showable], parts: Parts
 ) -> Interception:
     """An interception without any tunnel yet."""
     minting = Minting(authority, settings.leaf_validity, settings.cache, parts.clock)

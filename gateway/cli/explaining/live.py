@@ -25,7 +25,7 @@ from gateway.model.intent import Door, Intent, Protocol
 from gateway.net.dialer import TcpDialer
 from gateway.net.dns.answers import Alias, Missing
 from gateway.net.dns.cache import Resolution
-from gateway.net.dns.lookup import Asked
+from gateway.net.dns.lookup import Attempt
 from gateway.net.stream import Stream
 from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
 from gateway.net.tls.transport import TlsFailed, start_tls
@@ -76,11 +76,11 @@ async def _find(permit: Permit, plan: ResolverPlan, stages: Stages) -> tuple[Add
     host = permit.authority.host
     if isinstance(host, Address):
         return (host,)
-    asked: list[Asked] = []
+    attempts: list[Attempt] = []
 
-    def witness(question: Asked) -> None:
-        asked.append(question)
-        stages.tell("dns", question.seconds, _question_text(question))
+    def witness(attempt: Attempt) -> None:
+        attempts.append(attempt)
+        stages.tell("dns", attempt.seconds, _question_text(attempt))
 
     resolver = build_resolver(plan, DeadlineWheel(asyncio.get_running_loop()), witness=witness)
     began_at = perf_counter()
@@ -88,19 +88,19 @@ async def _find(permit: Permit, plan: ResolverPlan, stages: Stages) -> tuple[Add
         found = (await resolver.resolve(host, permit.terms.timeouts.dns)).addresses
     finally:
         resolver.close()
-    if not asked:
+    if not attempts:
         stages.tell("dns", perf_counter() - began_at, f"in the hosts file: {', '.join(map(str, found))}")
     return found
 
 
-def _question_text(asked: Asked) -> str:
-    question = asked.question
+def _question_text(attempt: Attempt) -> str:
+    question = attempt.question
     name = question.name.to_text(omit_final_dot=True)
-    return f"{question.kind.name} {name} from {asked.server} over {asked.over}: {_answer_text(asked)}"
+    return f"{question.kind.name} {name} from {attempt.server} over {attempt.over}: {_answer_text(attempt)}"
 
 
-def _answer_text(asked: Asked) -> str:
-    answer = asked.answer
+def _answer_text(attempt: Attempt) -> str:
+    answer = attempt.answer
     if isinstance(answer, Missing):
         return answer.detail
     if isinstance(answer, Alias):

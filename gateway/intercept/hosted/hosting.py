@@ -41,7 +41,7 @@ _COMMAND = (sys.executable, "-P", "-m", "gateway.intercept.hosted.child")
 _logger = logging.getLogger(__name__)
 
 
-class Declared(NamedTuple):
+class Declaration(NamedTuple):
     """A declaration, by its `name` in gateway.yaml. `kind` is an installed one; `timeout` is how many seconds a method
     may take."""
 
@@ -63,10 +63,10 @@ class _Pending:
 class HostedKind:
     """Opens sessions with inspectors of one declaration. Bound to the running loop."""
 
-    def __init__(self, declared: Declared, methods: frozenset[str] = frozenset(METHODS)) -> None:
+    def __init__(self, declaration: Declaration, methods: frozenset[str] = frozenset(METHODS)) -> None:
         """`methods` are those that its inspectors implement, as far as is known; the process reports them."""
         self.methods = methods
-        self._declared = declared
+        self._declaration = declaration
         self._process: _Process | None = None
         self._sessions = 0
         self._next = 0
@@ -80,7 +80,7 @@ class HostedKind:
         now = asyncio.get_running_loop().time()
         if self._process is None or len(self._starts) < MOST_STARTS or now - self._starts[0] > START_WINDOW:
             self._starts.append(now)
-            self._process = _Process(self._declared, self._learn)
+            self._process = _Process(self._declaration, self._learn)
 
     def _learn(self, methods: frozenset[str]) -> None:
         self.methods = methods
@@ -146,9 +146,9 @@ class HostedSession:
 class _Process(asyncio.Protocol):
     """One process, from its start to its end. Questions that are asked before it is ready wait for it."""
 
-    def __init__(self, declared: Declared, learn: Callable[[frozenset[str]], None]) -> None:
+    def __init__(self, declaration: Declaration, learn: Callable[[frozenset[str]], None]) -> None:
         self.is_over = False
-        self._declared = declared
+        self._declaration = declaration
         self._learn = learn
         self._loop = asyncio.get_running_loop()
         self._frames = Frames(MAX_REPLY)
@@ -161,7 +161,7 @@ class _Process(asyncio.Protocol):
         self._child: subprocess.Popen[bytes] | None = None
         self._watchdog: asyncio.TimerHandle = self._loop.call_later(START_SECONDS, self.end, "did not start in time")
         self._dying: asyncio.Task[None] | None = None
-        self._running = self._loop.create_task(self._run(), name=f"inspector {declared.name}")
+        self._running = self._loop.create_task(self._run(), name=f"inspector {declaration.name}")
 
     # Called by sessions.
 
@@ -197,7 +197,7 @@ class _Process(asyncio.Protocol):
         pending, self._pending = self._pending, deque()
         self._waiting.clear()
         if pending:
-            _logger.warning("inspector %s: its process %s", self._declared.name, why)
+            _logger.warning("inspector %s: its process %s", self._declaration.name, why)
         for each in pending:
             each.answered(Failed(f"its process {why}"))
 
@@ -206,8 +206,8 @@ class _Process(asyncio.Protocol):
     async def _run(self) -> None:
         try:
             ours, child = await asyncio.to_thread(_start)
-        except OSError as error:
-            self.end(f"cannot be started: {error.strerror}")
+        except (OSError, RuntimeError) as error:  # the latter where no thread can be started
+            self.end(f"cannot be started: {getattr(error, 'strerror', error)}")
             return
         self._child = child
         if self.is_over:
@@ -219,8 +219,8 @@ class _Process(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        declared = self._declared
-        self._transport.write(beginning(declared.kind, declared.options, declared.timeout))
+        declaration = self._declaration
+        self._transport.write(beginning(declaration.kind, declaration.options, declaration.timeout))
         for frame in self._unsent:
             self._transport.write(frame)
         self._unsent.clear()
@@ -242,7 +242,7 @@ class _Process(asyncio.Protocol):
         try:
             self._learn(parse_beginning(head))
         except BadInspector as bad:
-            _logger.warning("inspector %s: %s", self._declared.name, bad)
+            _logger.warning("inspector %s: %s", self._declaration.name, bad)
             self.end("could not make the inspector")
             return
         self._is_ready = True
@@ -266,13 +266,13 @@ class _Process(asyncio.Protocol):
             return
         if self._waiting and self._waiting[0] is self._pending[0]:
             self._waiting.popleft()
-        seconds = self._declared.timeout + GRACE
+        seconds = self._declaration.timeout + GRACE
         self._watchdog = self._loop.call_later(seconds, self.end, f"did not answer within {seconds:g} s")
         self._fail_overdue()
 
     def _fail_overdue(self) -> None:
         """Questions that waited too long for others fail; their answers are dropped when they come."""
-        long_ago = self._loop.time() - self._declared.timeout * MOST_TIMEOUTS_WAITED
+        long_ago = self._loop.time() - self._declaration.timeout * MOST_TIMEOUTS_WAITED
         while self._waiting and self._waiting[0].asked_at <= long_ago:
             each = self._waiting.popleft()
             self._loop.call_soon(each.answered, Failed("its process was busy for too long"))
@@ -308,7 +308,7 @@ def _start() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
     return ours, child
 
 
-def probe(declared: Declared) -> None:
+def probe(declaration: Declaration) -> None:
     """Raise `BadInspector` if such inspectors cannot be made. Blocks while a process tries."""
     try:
         ours, child = _start()
@@ -317,7 +317,7 @@ def probe(declared: Declared) -> None:
     try:
         with ours:
             ours.settimeout(START_SECONDS)
-            ours.sendall(beginning(declared.kind, declared.options, declared.timeout))
+            ours.sendall(beginning(declaration.kind, declaration.options, declaration.timeout))
             parse_beginning(_first_frame(ours))
     finally:
         child.kill()

@@ -37,7 +37,7 @@ class Undecodable(Exception):
     """Broken, or a decompression bomb; the text says which."""
 
 
-class Bounds(NamedTuple):
+class DecodingBounds(NamedTuple):
     """Content decodes to at most `size` bytes and, beyond `ALLOWANCE`, to at most `ratio` times what was sent."""
 
     size: int
@@ -178,7 +178,7 @@ _STAGES: dict[str, Callable[[], _Stage]] = {
 class Decoder:
     """Undoes the codings of one content. Not for use after it raised."""
 
-    def __init__(self, stages: Sequence[_Stage], bounds: Bounds) -> None:
+    def __init__(self, stages: Sequence[_Stage], bounds: DecodingBounds) -> None:
         """`stages` in the order in which they were applied."""
         self._stages = tuple(reversed(stages))
         self._bounds = bounds
@@ -219,7 +219,7 @@ class Decoder:
             raise Undecodable(f"it decodes to more than {self._bounds.ratio} times its size")
 
 
-def open_decoder(codings: Sequence[str], bounds: Bounds) -> Decoder | None:
+def open_decoder(codings: Sequence[str], bounds: DecodingBounds) -> Decoder | None:
     """A decoder for these values of Content-Encoding (RFC 9110 section 8.4); None for content without a coding. Raises
     `UnknownCoding`."""
     names = [name for value in codings for each in value.split(",") if (name := each.strip().lower())]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from gateway.intercept.inspecting.decoding import Bounds, Decoder, UnknownCoding, open_decoder
+from gateway.intercept.inspecting.decoding import Decoder, DecodingBounds, UnknownCoding, open_decoder
 from gateway.intercept.inspecting.gate import ContentGate, Reader, Reply
 from gateway.intercept.inspecting.sessions import LONGEST_KEY, LONGEST_VALUE, MAX_NOTES, Failed, Session
 from gateway.intercept.inspectors import Answer
@@ -25,7 +25,7 @@ class InspectorPolicy(NamedTuple):
 
     tolerates_failure: bool
     denies_unknown: bool
-    bounds: Bounds
+    bounds: DecodingBounds
 
 
 class NamedInspector(NamedTuple):
@@ -82,15 +82,15 @@ class ExchangeWatch:
             if inspector.policy.denies_unknown and reads:
                 self.object_to(Reason.CONTENT_UNREADABLE, f"a WebSocket, for {inspector.name}")
 
-    async def judge_request(self, head: RequestHead) -> None:
+    async def judge_request(self, head: RequestHead, has_content: bool = True) -> None:
         """See `Watch`."""
         await self._judge("request", head)
-        self._up = self._gate("request", head.values("content-encoding"))
+        self._up = self._gate("request", head.values("content-encoding") if has_content else ())
 
-    async def judge_response(self, head: ResponseHead) -> None:
+    async def judge_response(self, head: ResponseHead, has_content: bool = True) -> None:
         """See `Watch`."""
         await self._judge("response", head)
-        self._down = self._gate("response", head.values("content-encoding"))
+        self._down = self._gate("response", head.values("content-encoding") if has_content else ())
 
     def object_to(self, reason: Reason, detail: str) -> None:
         """End the exchange; under a rule in report mode only remember the objection."""
@@ -165,7 +165,9 @@ class ExchangeWatch:
     def _decoder(self, inspectors: Sequence[NamedInspector], codings: Sequence[str]) -> Decoder | None:
         """One with the narrowest bounds of all inspectors."""
         bounds = [inspector.policy.bounds for inspector in inspectors]
-        return open_decoder(codings, Bounds(min(each.size for each in bounds), min(each.ratio for each in bounds)))
+        return open_decoder(
+            codings, DecodingBounds(min(each.size for each in bounds), min(each.ratio for each in bounds))
+        )
 
     def _object_to_coding(self, inspectors: Sequence[NamedInspector], coding: str) -> None:
         """For the first inspector that denies content with an unknown coding, if one does."""

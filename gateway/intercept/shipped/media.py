@@ -30,8 +30,8 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class MediaPlan:
-    """A bar for each direction."""
+class MediaOptions:
+    """What it lets pass in each direction."""
 
     request: Bar = Bar()
     response: Bar = Bar()
@@ -44,12 +44,11 @@ class MediaPlan:
 class Media(Inspector):
     """Judges heads by what they declare, and content by its size, as it was sent and as it is decoded."""
 
-    __slots__ = ("_plan", "_request", "_response")
+    __slots__ = ("_request", "_response")
 
-    def __init__(self, plan: MediaPlan) -> None:
-        self._plan = plan
-        self._request = _Direction(plan.request)
-        self._response = _Direction(plan.response)
+    def __init__(self, options: MediaOptions) -> None:
+        self._request = _Direction(options.request)
+        self._response = _Direction(options.response)
 
     def request_head(self, head: RequestHead) -> Answer:
         """See `Inspector`."""

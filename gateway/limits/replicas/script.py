@@ -139,7 +139,7 @@ return answer
 _NO_ANSWER = "invalid answer to our script"
 
 
-class Asked(NamedTuple):
+class SentDraw(NamedTuple):
     """One draw as it is sent. `limit` may be narrower than the draw's own. `ahead` is how many more are wanted of a
     rate. `floor` is what is known of the bucket here, in the answer's terms, as the store may have lost it; for what is
     held it is instead the number of this question, as a member's questions may overtake each other on the way. `own` is
@@ -154,7 +154,7 @@ class Asked(NamedTuple):
     began: float = 0.0
 
 
-class Answered(NamedTuple):
+class DrawAnswer(NamedTuple):
     """The answer about one draw. `number` is, for a rate, seconds until its bucket is full; else what is held, or was
     spent since `began` (Unix seconds)."""
 
@@ -170,10 +170,10 @@ class Answer(NamedTuple):
     taken: bool
     lacking: int
     wait: float
-    draws: Sequence[Answered]
+    draws: Sequence[DrawAnswer]
 
 
-def keys_for(asked: Sequence[Asked]) -> list[str]:
+def keys_for(asked: Sequence[SentDraw]) -> list[str]:
     """One for each draw, then that of the members."""
     return [*(key_of(each.draw) for each in asked), MEMBERS]
 
@@ -183,7 +183,7 @@ def key_of(draw: Draw) -> str:
     return "\0".join((f"{TAG}:{draw.limit.name}", *draw.key))
 
 
-def arguments_for(member: str, asked: Sequence[Asked], forced: bool = False) -> list[str]:
+def arguments_for(member: str, asked: Sequence[SentDraw], forced: bool = False) -> list[str]:
     """As the script reads them. `forced`: take what has moved already, whether it is there or not."""
     arguments = [member, "1" if forced else "0"]
     for each in asked:
@@ -201,7 +201,7 @@ def read_answer(reply: Sequence[bytes | int], asked: int) -> Answer:
         wait = float(longest)
         each = zip(rest[::4], rest[1::4], rest[2::4], rest[3::4], strict=True)
         draws = [
-            Answered(float(number), int(ahead), lacked == 1, float(began)) for number, ahead, lacked, began in each
+            DrawAnswer(float(number), int(ahead), lacked == 1, float(began)) for number, ahead, lacked, began in each
         ]
         answer = Answer(taken == 1, int(lacking) - 1, inf if wait < 0 else wait, draws)
     except (TypeError, ValueError) as error:

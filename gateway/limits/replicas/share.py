@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 from gateway.limits.replicas.ahead import allowance_of
 from gateway.limits.tables.memory import MemoryTable
-from gateway.limits.tables.table import Place, TooManyKeys, spend_from, take_from
+from gateway.limits.tables.table import TooManyKeys, spend_from, take_from
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, wait_for
+from gateway.policy.buckets import BucketId, Draw, Lacking, Now, State, Taken, wait_for
 
 FULL_SECONDS = 1.0
 """How long bytes wait if their bucket cannot be kept."""
 
 
 class Known(NamedTuple):
-    """What is known of a bucket: `number` as in `script.Answered`, of a budget since `began`."""
+    """What is known of a bucket: `number` as in `script.DrawAnswer`, of a budget since `began`."""
 
     number: float
     began: float = 0.0
@@ -32,7 +32,7 @@ class Share:
 
     def __init__(self) -> None:
         self._table = MemoryTable()
-        self.held: dict[Place, int] = {}
+        self.held: dict[BucketId, int] = {}
 
     def take(self, draws: Sequence[Draw], replicas: int, now: Now) -> Taken | Lacking:
         """All or nothing, from the shares. Raises `TooManyKeys`."""
@@ -53,7 +53,7 @@ class Share:
         return wait_for(narrowed._replace(amount=1.0), state, now)
 
     def hear(self, draw: Draw, number: float, now: Now, began: float = 0.0) -> None:
-        """Note what the store answered about a bucket, in the terms of `script.Answered`."""
+        """Note what the store answered about a bucket, in the terms of `script.DrawAnswer`."""
         if draw.limit.counted is Counted.CONCURRENT:
             return
         try:
@@ -79,23 +79,23 @@ class Share:
         """This replica holds `change` more, or fewer, of each that can be held."""
         for draw in draws:
             if draw.limit.counted is Counted.CONCURRENT:
-                place = draw.limit.name, draw.key
-                count = self.held.get(place, 0) + change
+                bucket = draw.bucket
+                count = self.held.get(bucket, 0) + change
                 if count > 0:
-                    self.held[place] = count
+                    self.held[bucket] = count
                 else:
-                    self.held.pop(place, None)
+                    self.held.pop(bucket, None)
 
-    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """Buckets as the store last answered, and what is held here."""
         yield from self._table.listed(also)
-        yield from ((place, (float(count), 0.0)) for place, count in self.held.items())
+        yield from ((bucket, (float(count), 0.0)) for bucket, count in self.held.items())
 
     def _see_held(self, draws: Sequence[Draw], now: Now) -> None:
         for draw in draws:
             if draw.limit.counted is Counted.CONCURRENT:
                 self._table.read(draw, now)
-                self._table.write(draw, (float(self.held.get((draw.limit.name, draw.key), 0)), 0.0), now)
+                self._table.write(draw, (float(self.held.get(draw.bucket, 0)), 0.0), now)
 
 
 def share_of(limit: Limit, replicas: int) -> Limit:

@@ -15,12 +15,12 @@ from math import inf
 
 from gateway.limits.replicas.ahead import Ahead, allowance_of, use_all
 from gateway.limits.replicas.link import CONNECTIONS, Link
-from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
+from gateway.limits.replicas.script import Answer, SentDraw, arguments_for, keys_for, read_answer
 from gateway.limits.replicas.share import NOTHING, Known, Share, rest_of
-from gateway.limits.tables.table import Place, StoreUnavailable, TooManyKeys
+from gateway.limits.tables.table import StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted
 from gateway.model.roles import Clock
-from gateway.policy.buckets import FRESH, Draw, Lacking, Now, State, Taken
+from gateway.policy.buckets import FRESH, BucketId, Draw, Lacking, Now, State, Taken
 
 PROBE_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
@@ -58,11 +58,11 @@ class ReplicaStore:
         self._on_failure = on_failure
         self._replicas = replicas
         self._share = Share()
-        self._aheads: dict[Place, Ahead] = {}
-        self._owed: dict[Place, Draw] = {}
-        self._repeated: set[Place] = set()  # of what is owed, for the second time
-        self._unreported: dict[Place, Draw] = {}
-        self._holding: dict[Place, Draw] = {}
+        self._aheads: dict[BucketId, Ahead] = {}
+        self._owed: dict[BucketId, Draw] = {}
+        self._repeated: set[BucketId] = set()  # of what is owed, for the second time
+        self._unreported: dict[BucketId, Draw] = {}
+        self._holding: dict[BucketId, Draw] = {}
         self._has_reports = asyncio.Event()
         self._turns = asyncio.Semaphore(CONNECTIONS - 2)  # two are left for heartbeats and reports
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,7 +94,7 @@ class ReplicaStore:
         if not (self.is_up or self._settled_at):
             self._replicas = replicas
 
-    # ---------------------------------------------------------------------------------------------- what a limiter asks
+    # What a limiter asks.
 
     def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
         """See `Store`. Takes what was drawn ahead."""
@@ -173,8 +173,8 @@ class ReplicaStore:
         return max(0.0, self._ahead(draw).closed_until - self._clock.monotonic())
 
     def _owe(self, draw: Draw) -> None:
-        owed = self._owed.get(_place(draw))
-        self._owed[_place(draw)] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
+        owed = self._owed.get(draw.bucket)
+        self._owed[draw.bucket] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
 
     def hold_off(self, draw: Draw, seconds: float) -> None:
         """See `Store`. It holds here at once, for the other replicas a moment later."""
@@ -182,24 +182,24 @@ class ReplicaStore:
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
         if self.is_up:
-            self._owed[_place(draw)] = draw._replace(amount=0.0)
+            self._owed[draw.bucket] = draw._replace(amount=0.0)
             self._has_reports.set()
 
-    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """See `Store`."""
         return self._share.listed(also)
 
     async def _ask(self, draws: Sequence[Draw], aheads: Sequence[Ahead], moment: Now) -> Answer:
-        asked = [self._asked(draw, ahead, moment) for draw, ahead in zip(draws, aheads, strict=True)]
+        asked = [self._sent(draw, ahead, moment) for draw, ahead in zip(draws, aheads, strict=True)]
         arguments = arguments_for(self._link.member, asked)
         return read_answer(await self._link.run(keys_for(asked), arguments), len(asked))
 
-    def _asked(self, draw: Draw, ahead: Ahead, moment: Now) -> Asked:
+    def _sent(self, draw: Draw, ahead: Ahead, moment: Now) -> SentDraw:
         if draw.limit.counted is Counted.CONCURRENT:
-            return Asked(draw, ahead.allowance.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
+            return SentDraw(draw, ahead.allowance.limit, 0, next(self._order), self._share.held.get(draw.bucket, 0))
         more = 0 if self._is_settling() else ahead.ask(moment.monotonic)
         known = self._share.known(draw, moment)
-        return Asked(draw, ahead.allowance.limit, more, known.number, began=known.began)
+        return SentDraw(draw, ahead.allowance.limit, more, known.number, began=known.began)
 
     def _outcome(self, draws: Sequence[Draw], aheads: Sequence[Ahead], answer: Answer, asked: Now) -> Taken | Lacking:
         """What an answer means. It counts from the moment of the question, as it is older than its arrival."""
@@ -230,23 +230,23 @@ class ReplicaStore:
         return Taken((FRESH,) * len(draws))
 
     def _ahead(self, draw: Draw) -> Ahead:
-        place = _place(draw)
-        ahead = self._aheads.pop(place, None)
+        bucket = draw.bucket
+        ahead = self._aheads.pop(bucket, None)
         if ahead is None or ahead.limit != draw.limit:
             if len(self._aheads) >= BUCKETS:  # drop the least recently used: what it has left is lost
                 del self._aheads[next(iter(self._aheads))]
             ahead = Ahead(draw.limit, allowance_of(draw.limit))
-        self._aheads[place] = ahead
+        self._aheads[bucket] = ahead
         return ahead
 
     def _hold(self, draws: Sequence[Draw], change: int) -> None:
         self._share.hold(draws, change)
         for draw in draws:
             if draw.limit.counted is Counted.CONCURRENT:
-                place = _place(draw)
-                self._holding[place] = self._unreported[place] = draw
-                if place not in self._share.held:
-                    del self._holding[place]
+                bucket = draw.bucket
+                self._holding[bucket] = self._unreported[bucket] = draw
+                if bucket not in self._share.held:
+                    del self._holding[bucket]
                 self._has_reports.set()
         if len(self._unreported) > BUCKETS + 2 * len(self._holding):  # clients take and give back without end
             self._unreported = dict(self._holding)
@@ -254,7 +254,7 @@ class ReplicaStore:
     def _now(self) -> Now:
         return Now(self._clock.monotonic(), self._clock.time())
 
-    # ----------------------------------------------------------------------------------------- heartbeats and reports
+    # Heartbeats and reports.
 
     async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
         """For ever. A fault of ours is logged, and costs what was being reported."""
@@ -304,30 +304,32 @@ class ReplicaStore:
         _logger.warning("the limits' store does not answer (%s): %s", failure, meanwhile)
 
     async def _report(self) -> None:
-        """Report bytes that moved, and what is held: in batches, one after another."""
+        """Report bytes that moved, and what is held: in batches."""
         await self._has_reports.wait()
-        self._has_reports.clear()
         while self.is_up and (self._owed or self._unreported):
             await self._report_some()
+        self._has_reports.clear()  # not before: after a fault the next batch follows soon
 
     async def _report_some(self) -> None:
         moment = self._now()
-        draws = [self._owed.pop(place) for place in list(self._owed)[:BATCH]]
-        held = [self._unreported.pop(place) for place in list(self._unreported)[:BATCH]]
+        draws = [self._owed.pop(bucket) for bucket in list(self._owed)[:BATCH]]
+        held = [self._unreported.pop(bucket) for bucket in list(self._unreported)[:BATCH]]
         known = [self._known(draw, moment) for draw in draws]
-        asked = [Asked(draw, draw.limit, 0, of.number, began=of.began) for draw, of in zip(draws, known, strict=True)]
+        asked = [
+            SentDraw(draw, draw.limit, 0, of.number, began=of.began) for draw, of in zip(draws, known, strict=True)
+        ]
         asked += [
-            Asked(draw._replace(amount=0.0), draw.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
+            SentDraw(draw._replace(amount=0.0), draw.limit, 0, next(self._order), self._share.held.get(draw.bucket, 0))
             for draw in held
         ]
         arguments = arguments_for(self._link.member, asked, forced=True)
         try:
             answer = read_answer(await self._link.run(keys_for(asked), arguments), len(asked))
         except StoreUnavailable:
-            self._unreported.update((_place(draw), draw) for draw in held)  # sent again once it answers
+            self._unreported.update((draw.bucket, draw) for draw in held)  # sent again once it answers
             self._owe_again(draws)
             raise
-        self._repeated.difference_update(map(_place, draws))
+        self._repeated.difference_update(draw.bucket for draw in draws)
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment, answered.began)
             self._ahead(draw).closed_until = moment.monotonic + rest_of(draw, answered.number, moment)
@@ -335,8 +337,8 @@ class ReplicaStore:
     def _owe_again(self, draws: Iterable[Draw]) -> None:
         """Report these once more, and not again: a store that is slow may count every report though no answer comes."""
         for draw in draws:
-            self._repeated ^= {_place(draw)}
-            if _place(draw) in self._repeated:
+            self._repeated ^= {draw.bucket}
+            if draw.bucket in self._repeated:
                 self._owe(draw)
 
     def _known(self, draw: Draw, moment: Now) -> Known:
@@ -344,7 +346,3 @@ class ReplicaStore:
             return self._share.known(draw, moment)
         except TooManyKeys:  # what has moved is reported nevertheless
             return NOTHING
-
-
-def _place(draw: Draw) -> Place:
-    return draw.limit.name, draw.key

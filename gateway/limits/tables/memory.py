@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from itertools import islice
 from threading import Lock
 
-from gateway.limits.tables.table import KEYS, LISTED, Place, TooManyKeys, has_room
+from gateway.limits.tables.table import KEYS, LISTED, TooManyKeys, has_room
 from gateway.model.limits.limit import Limit
-from gateway.policy.buckets import FRESH, Draw, Now, State, is_fresh
+from gateway.policy.buckets import FRESH, BucketId, Draw, Now, State, is_fresh
 
 LOOKED_AT = 2  # old buckets for every new one, so that unused ones are dropped without walking over all
 LOOKED_AT_WHEN_FULL = 64
@@ -47,11 +47,11 @@ class MemoryTable:
         else:
             buckets.keep(draw, state)
 
-    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """See `Table`."""
-        for place in also:
-            name, key = place
-            yield place, self._buckets[name].states.get(key, FRESH) if name in self._buckets else FRESH
+        for bucket in also:
+            name, key = bucket
+            yield bucket, self._buckets[name].states.get(key, FRESH) if name in self._buckets else FRESH
         each = LISTED // max(1, len(self._buckets))
         for name, buckets in self._buckets.items():
             for key in islice(reversed(buckets.states), max(1, each)):

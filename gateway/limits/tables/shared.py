@@ -30,9 +30,9 @@ from mmap import mmap
 from types import TracebackType
 from typing import Self
 
-from gateway.limits.tables.table import KEYS, LISTED, Place, StoreUnavailable, TooManyKeys, has_room
+from gateway.limits.tables.table import KEYS, LISTED, StoreUnavailable, TooManyKeys, has_room
 from gateway.model.limits.limit import Counted
-from gateway.policy.buckets import FRESH, Draw, Now, State, period_start
+from gateway.policy.buckets import FRESH, BucketId, Draw, Now, State, period_start
 
 ROWS = 1 << 18
 """All buckets of all limits together: two and a half times what one limit may have."""
@@ -126,21 +126,21 @@ class SharedTable:
 
     def read(self, draw: Draw, now: Now) -> State:
         """See `Table`."""
-        place = draw.limit.name, draw.key
-        known = self._known.get(place)
+        bucket = draw.limit.name, draw.key  # `draw.bucket`, without its call
+        known = self._known.get(bucket)
         if known is None:
-            known = self._remember(place, self._find(self._digest_of(place), draw, now))
+            known = self._remember(bucket, self._find(self._digest_of(bucket), draw, now))
         first, second, _, digest, _ = _ROW.unpack_from(self._memory, known[1])
         if digest != known[0]:
-            known = self._remember(place, self._find(known[0], draw, now))
+            known = self._remember(bucket, self._find(known[0], draw, now))
             first, second, _ = _STATE.unpack_from(self._memory, known[1])
         return first, second
 
     def write(self, draw: Draw, state: State, now: Now) -> None:
         """See `Table`."""
-        place = draw.limit.name, draw.key
-        # A place that was read may be forgotten again, for another draw of the same take; but its row is claimed.
-        _, row = self._known.get(place) or self._find(self._digest_of(place), draw, now)
+        bucket = draw.limit.name, draw.key
+        # A bucket that was read may be forgotten again, for another draw of the same take; but its row is claimed.
+        _, row = self._known.get(bucket) or self._find(self._digest_of(bucket), draw, now)
         free_at = state[0]
         if draw.limit.counted is _CONCURRENT:
             free_at = self._hold(row, state[0])
@@ -170,21 +170,21 @@ class SharedTable:
                 _STATE.pack_into(self._memory, row, left, second, _WHILE_HELD if left else -inf)
                 _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
 
-    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """See `Table`: those that this process used. A row that is just being written may be read half old."""
-        for place in also:
-            if place in self._known:
-                yield place, self._peek(*self._known[place]) or FRESH
-        for place, known in list(islice(reversed(self._known.items()), LISTED)):
+        for bucket in also:
+            if bucket in self._known:
+                yield bucket, self._peek(*self._known[bucket]) or FRESH
+        for bucket, known in list(islice(reversed(self._known.items()), LISTED)):
             state = self._peek(*known)
             if state is not None:
-                yield place, state
+                yield bucket, state
 
     def _peek(self, digest: bytes, row: int) -> State | None:
         first, second, _, whose, _ = _ROW.unpack_from(self._memory, row)
         return (first, second) if whose == digest else None
 
-    # ------------------------------------------------------------------------------------------------------------ rows
+    # Rows.
 
     def _find(self, digest: bytes, draw: Draw, now: Now) -> tuple[bytes, int]:
         """The digest and its row. One that has none claims one at once, so that no other draw of the same take gets it.
@@ -228,8 +228,8 @@ class SharedTable:
     def _has_room(self, limit: int, share: int) -> bool:
         return has_room(self._counts[limit], self._counts[share], self._keys)
 
-    def _digest_of(self, place: Place) -> bytes:
-        name, key = place
+    def _digest_of(self, bucket: BucketId) -> bytes:
+        name, key = bucket
         whole = self._digest(name, *key, size=16 - _SHORT_BYTES)
         return blake2b(name.encode(), digest_size=_SHORT_BYTES).digest() + whole
 
@@ -237,13 +237,13 @@ class SharedTable:
         return blake2b("\0".join(words).encode(), digest_size=size, key=self._secret).digest()
 
     def _count(self, counted: tuple[int, int], change: int) -> None:
-        for place in counted:
-            self._counts[place] = max(0, self._counts[place] + change)
+        for at in counted:
+            self._counts[at] = max(0, self._counts[at] + change)
 
-    def _remember(self, place: Place, found: tuple[bytes, int]) -> tuple[bytes, int]:
+    def _remember(self, bucket: BucketId, found: tuple[bytes, int]) -> tuple[bytes, int]:
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        self._known[place] = found
+        self._known[bucket] = found
         return found
 
 

@@ -5,17 +5,13 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, after, take
+from gateway.policy.buckets import BucketId, Draw, Lacking, Now, State, Taken, after, take
 
 KEYS = 100_000
 """Buckets that one limit may have, one for each key; `has_room` says how many of them one client may."""
 
 _CONCURRENT = Counted.CONCURRENT
 _ANY_TIME = Now(0.0, 0.0)  # what is held does not depend on it
-
-
-Place = tuple[str, tuple[str, ...]]
-"""A limit's name and a bucket's key."""
 
 LISTED = 2_000
 """Buckets that are looked at to show how full they are."""
@@ -60,7 +56,7 @@ class Table(Protocol):
         """Keep what was read and then changed."""
         ...
 
-    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """Some of what is kept, the latest of each limit first and no more than `LISTED`; before them those `also` that
         are known, some perhaps a second time; without the lock."""
         ...

@@ -13,7 +13,8 @@ WRONG_CREDENTIALS = frozenset({Reason.CREDENTIALS_INVALID, Reason.TOKEN_INVALID,
 _SLOW = frozenset((
     Reason.HEAD_TIMEOUT, Reason.TLS_HANDSHAKE_TIMEOUT, Reason.BODY_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.CLIENT_SILENT,
     Reason.CLIENT_HELLO_TIMEOUT))  # fmt: skip
-_SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
+_SLOW_UPSTREAM = frozenset((
+    Reason.DNS_TIMEOUT, Reason.CONNECTION_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT, Reason.RESPONSE_TIMEOUT))  # fmt: skip
 
 
 def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:

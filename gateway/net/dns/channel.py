@@ -96,7 +96,7 @@ class Channel(asyncio.Protocol):
         else:
             self._rest = self._loop.call_later(self._idle, self.retire)
 
-    # ------------------------------------------------------------------------------------------- called by the loop
+    # Called by the loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""

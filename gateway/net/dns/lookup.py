@@ -56,8 +56,8 @@ _RESULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One question that ended. `over` is what carried the response or, without one, the question."""
+class Attempt:
+    """One question to one server, and its end. `over` is what carried the response or, without one, the question."""
 
     server: NameServer
     question: Question
@@ -68,8 +68,8 @@ class Asked:
 
 
 class Lookup:
-    """`witness` is told of every question that ended, except those whose answer was not needed any more. `timeout` is
-    how many seconds one server has for one question."""
+    """`witness` is told of every attempt, except those whose answer was not needed any more. `timeout` is how many
+    seconds one server has for one question."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Lookup:
         timeout: float,
         family: Family,
         clock: Clock,
-        witness: Callable[[Asked], None],
+        witness: Callable[[Attempt], None],
     ) -> None:
         self._ranking = ranking
         self._transport = transport
@@ -121,18 +121,18 @@ class Lookup:
         for _ in range(ROUNDS):
             silent = []
             for server in servers:
-                asked = await self._try(server, question, is_given_up, is_first=server == first)
-                answer = asked.answer
+                attempt = await self._try(server, question, is_given_up, is_first=server == first)
+                answer = attempt.answer
                 if not isinstance(answer, Missing) or not answer.is_failure:
                     return answer
-                if asked.result is Result.TIMEOUT:
+                if attempt.result is Result.TIMEOUT:
                     silent.append(server)
             servers = silent
         return answer
 
     async def _try(
         self, server: NameServer, question: Question, is_given_up: Callable[[], bool], is_first: bool
-    ) -> Asked:
+    ) -> Attempt:
         """Ask one server once. A server that sends no response at all is asked last for a while; if it is cut short,
         only the first, which had all the time that there was."""
         asked_at = self._clock.monotonic()
@@ -163,11 +163,11 @@ class Lookup:
 
     def _tell(
         self, server: NameServer, question: Question, over: Over, answer: Answer | Alias, responded: bool, at: float
-    ) -> Asked:
-        """Tell the witness of a question that was put `at` that instant and ended."""
-        asked = Asked(server, question, over, answer, _result(answer, responded), self._clock.monotonic() - at)
-        self._witness(asked)
-        return asked
+    ) -> Attempt:
+        """Tell the witness of an attempt that began `at` that instant and ended."""
+        attempt = Attempt(server, question, over, answer, _result(answer, responded), self._clock.monotonic() - at)
+        self._witness(attempt)
+        return attempt
 
 
 def _silent(server: NameServer) -> Missing:

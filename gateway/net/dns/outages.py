@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.model.roles import Clock
 from gateway.net.dns.answers import Missing
-from gateway.net.dns.lookup import Asked, Result
+from gateway.net.dns.lookup import Attempt, Result
 from gateway.net.names import NameServer
 
 IN_A_ROW = 3
@@ -38,29 +38,29 @@ class Outages:
         self._clock = clock
         self._servers: dict[NameServer, _Server] = {}
 
-    def notice(self, asked: Asked) -> None:
+    def notice(self, attempt: Attempt) -> None:
         """One question ended. One for which we had no descriptor says nothing of the server."""
-        if isinstance(asked.answer, Missing) and asked.answer.is_ours:
+        if isinstance(attempt.answer, Missing) and attempt.answer.is_ours:
             return
-        server = self._servers.get(asked.server)
-        if asked.result in _UNANSWERED:
-            self._miss(server or self._servers.setdefault(asked.server, _Server()), asked)
+        server = self._servers.get(attempt.server)
+        if attempt.result in _UNANSWERED:
+            self._miss(server or self._servers.setdefault(attempt.server, _Server()), attempt)
         elif server is not None and server.missed:
-            self._answer(server, asked)
+            self._answer(server, attempt)
 
-    def _miss(self, server: _Server, asked: Asked) -> None:
+    def _miss(self, server: _Server, attempt: Attempt) -> None:
         now = self._clock.monotonic()
         if not server.missed:
-            server.silent_since = now - asked.seconds
+            server.silent_since = now - attempt.seconds
         server.missed += 1
         if not server.is_told and server.missed >= IN_A_ROW and now >= server.quiet_until:
             server.is_told = True
-            why = asked.answer.detail if isinstance(asked.answer, Missing) else asked.server
+            why = attempt.answer.detail if isinstance(attempt.answer, Missing) else attempt.server
             _logger.warning("a name server does not answer: %s", why)
 
-    def _answer(self, server: _Server, asked: Asked) -> None:
+    def _answer(self, server: _Server, attempt: Attempt) -> None:
         if server.is_told:
             now = self._clock.monotonic()
             server.quiet_until = now + PAUSE_SECONDS
-            _logger.info("name server %s answers again, after %.0f s", asked.server, now - server.silent_since)
+            _logger.info("name server %s answers again, after %.0f s", attempt.server, now - server.silent_since)
         server.missed, server.is_told = 0, False

@@ -67,7 +67,7 @@ def _decode(path: str) -> str:
 
 def _decoded(match: re.Match[str], found: list[int]) -> str:
     if match[1] is None:
-        raise AmbiguousPath("an escape that is none")
+        raise AmbiguousPath("a percent sign without two hexadecimal digits")
     byte = int(match[1], 16)
     if byte in _SEPARATING:
         raise AmbiguousPath("an escaped separator or control character")

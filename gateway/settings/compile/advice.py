@@ -6,8 +6,8 @@ from gateway.model.intent import Protocol
 from gateway.policy.rules import Action, PortRange
 from gateway.settings.compile.checks import Declared, counts_requests, hides_requests
 from gateway.settings.compile.inspection import gives_secrets, protocols_of
-from gateway.settings.compile.inspectors import Finding
 from gateway.settings.policy import RuleSettings
+from gateway.settings.source.places import Finding
 
 SERVER_FIRST = {
     21: "FTP",

@@ -4,10 +4,10 @@ default is fine. A line here is removed when its feature comes."""
 from collections.abc import Iterator
 
 from gateway.settings.compile.inspection import carries_tls
-from gateway.settings.compile.inspectors import Finding
 from gateway.settings.compile.rule import port_ranges
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.policy import PolicyFile
+from gateway.settings.source.places import Finding
 
 _NOT_YET = "is not available yet"
 _NEEDS_AUTHORITY = (

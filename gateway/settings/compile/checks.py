@@ -1,6 +1,6 @@
 """Checks that involve several keys: whether the keys of a rule, a group or gateway.yaml fit together.
 
-Each check yields what is wrong, with its path inside the rule, group or file; policy.py knows their places.
+Each check yields what is wrong, with its path inside the rule, group or file; policy.py knows where that stands.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import check_inspection
-from gateway.settings.compile.inspectors import Finding, check_inspector, inside
+from gateway.settings.compile.inspectors import check_inspector
 from gateway.settings.gateway import (
     AccessLogSettings,
     ClientCertificateSettings,
@@ -31,7 +31,7 @@ from gateway.settings.policy import (
 from gateway.settings.problems import did_you_mean
 from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.sections.inspectors import InspectorSettings
-from gateway.settings.source.places import KeyPath
+from gateway.settings.source.places import Finding, KeyPath, inside
 from gateway.settings.units import Endpoint
 
 _KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
@@ -112,7 +112,7 @@ def _check_identity(identity: IdentitySettings) -> Iterator[Finding]:
     if (token.jwks is None) is not token.review:
         yield ("identity", "token"), "needs either jwks or review: true"
     if token.jwks is not None and token.issuer is None:
-        yield ("identity", "token"), "needs issuer, whose keys jwks are"
+        yield ("identity", "token"), "needs issuer: jwks are its keys"
     if token.review and token.issuer is not None:
         yield ("identity", "token", "issuer"), "is only for jwks: the API server knows its issuers"
     if token.ca is not None and (not isinstance(token.jwks, str) or token.jwks == "kubernetes"):

@@ -11,13 +11,13 @@ from gateway.policy.requests.credentials import SecretScope
 from gateway.policy.requests.judging import RequestRule, RequestRules
 from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Action, HostPattern, PortRange
-from gateway.settings.compile.inspectors import Finding, check_media_types, check_named, inside
+from gateway.settings.compile.inspectors import check_media_types, check_named
 from gateway.settings.gateway import ClientCertificateSettings, SecretSettings
 from gateway.settings.hosts import show_pattern
 from gateway.settings.policy import HeaderSettings, InspectSettings, RequestSettings, RuleSettings
 from gateway.settings.problems import did_you_mean, show_value
 from gateway.settings.sections.inspectors import InspectorSettings
-from gateway.settings.source.places import KeyPath
+from gateway.settings.source.places import Finding, KeyPath, inside
 
 RESERVED_HEADERS = frozenset(
     (

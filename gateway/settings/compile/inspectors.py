@@ -1,20 +1,11 @@
 """Checks of inspectors: whether their keys fit together, and whether rules name declared ones."""
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from gateway.settings.problems import did_you_mean, show_value
 from gateway.settings.sections.inspectors import BarSettings, InspectorSettings, SecretsSettings
-from gateway.settings.source.places import KeyPath
-
-Finding = tuple[KeyPath, str]
-"""What is wrong or doubtful, and where: a path inside what was checked."""
-
-
-def inside(findings: Iterable[Finding], *place: str | int) -> Iterator[Finding]:
-    """The same, with paths that begin further out."""
-    return (((*place, *path), message) for path, message in findings)
-
+from gateway.settings.source.places import Finding, inside
 
 LONGEST = 4096
 _KINDS = ("secrets", "media", "kind")

@@ -9,7 +9,7 @@ from gateway.policy.rules import AddressPolicy, ClusterPolicy, Group, HostPatter
 from gateway.settings.compile.checks import Declared, check_group, check_limit
 from gateway.settings.compile.conflicts import find_conflicts
 from gateway.settings.compile.limits import compile_limits
-from gateway.settings.compile.rule import Findings, RuleCompiler
+from gateway.settings.compile.rule import Remarks, RuleCompiler
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.hosts import show_pattern
 from gateway.settings.policy import GroupSettings, LimitSettings, MatchSettings, PolicyFile
@@ -37,14 +37,14 @@ class Compiled:
 
 def compile_policy(sources: Sequence[PolicySource], settings: GatewaySettings, reader: Reader) -> Compiled:
     """All files as one policy; `reader` reads the list files that they name. Raises `ConfigErrors`."""
-    return _Compiler(sources, settings, Findings()).compile(reader)
+    return _Compiler(sources, settings, Remarks()).compile(reader)
 
 
 @dataclass(slots=True)
 class _Compiler:
     sources: Sequence[PolicySource]
     settings: GatewaySettings
-    findings: Findings
+    remarks: Remarks
 
     def compile(self, reader: Reader) -> Compiled:
         mode = self._mode()
@@ -52,9 +52,9 @@ class _Compiler:
         self._check_groups(declared)
         self._check_credentials(declared)
         usual = self.settings.timeouts.over(Timeouts())
-        compiler = RuleCompiler(declared, usual, self.settings.identity.kubernetes, reader, self.findings)
+        compiler = RuleCompiler(declared, usual, self.settings.identity.kubernetes, reader, self.remarks)
         rules = tuple(rule for source in self.sources for rule in self._rules(source, compiler))
-        self.findings.problems.raise_if_any()
+        self.remarks.problems.raise_if_any()
         policy = Policy(
             rules=rules,
             groups=tuple(_group(name, group, declared) for name, group in declared.groups.items()),
@@ -65,7 +65,7 @@ class _Compiler:
             timeouts=usual,
         )
         self._check_conflicts(policy)
-        return Compiled(policy, tuple(self.findings.warnings), tuple(self.findings.notes))
+        return Compiled(policy, tuple(self.remarks.warnings), tuple(self.remarks.notes))
 
     def _declared(self) -> Declared:
         groups: dict[str, GroupSettings] = {}
@@ -77,7 +77,7 @@ class _Compiler:
             ]
             for path in paths:
                 if path in first:
-                    self.findings.problems.add(source.document.place(path), f"is already declared at {first[path]}")
+                    self.remarks.problems.add(source.document.place(path), f"is already declared at {first[path]}")
                 first.setdefault(path, f"{source.document.file}:{source.document.line(path)}")
             groups |= source.body.clients
             quotas |= source.body.quotas
@@ -88,10 +88,10 @@ class _Compiler:
         for source in self.sources:
             for name, group in source.body.clients.items():
                 for path, message in check_group(group, declared):
-                    self.findings.problems.add(source.document.place(("clients", name, *path)), message)
+                    self.remarks.problems.add(source.document.place(("clients", name, *path)), message)
             for name, quota in source.body.quotas.items():
                 for path, message in check_limit(quota, declared):
-                    self.findings.problems.add(source.document.place(("quotas", name, *path)), message)
+                    self.remarks.problems.add(source.document.place(("quotas", name, *path)), message)
 
     def _mode(self) -> Mode:
         """The one mode that the files state; two files that state different ones are an error."""
@@ -100,7 +100,7 @@ class _Compiler:
             if source.body.mode is not stated[0].body.mode:
                 place = f"{stated[0].document.file}:{stated[0].document.line(('mode',))}"
                 message = f"a policy has a single mode, and {place} says {stated[0].body.mode}"
-                self.findings.problems.add(source.document.place(("mode",)), message)
+                self.remarks.problems.add(source.document.place(("mode",)), message)
         return stated[0].body.mode if stated else Mode.ENFORCE
 
     def _check_credentials(self, declared: Declared) -> None:
@@ -112,7 +112,7 @@ class _Compiler:
             for index, group in enumerate(clients or ()):
                 if group not in declared.groups:
                     place = settings.document.place((*path, "clients", index))
-                    self.findings.problems.add(place, f"the group {group!r} is not declared in the policy")
+                    self.remarks.problems.add(place, f"the group {group!r} is not declared in the policy")
 
     def _rules(self, source: PolicySource, compiler: RuleCompiler) -> Iterator[Rule]:
         """The rules of one file."""
@@ -122,7 +122,7 @@ class _Compiler:
             line = document.line(("rules", index))
             if rule.name in seen:
                 message = f"the name {rule.name!r} is already used on line {seen[rule.name]} of this file"
-                self.findings.problems.add(document.place(("rules", index, "name")), message)
+                self.remarks.problems.add(document.place(("rules", index, "name")), message)
             seen.setdefault(rule.name, line)
             ref = RuleRef(f"{source.name}#{rule.name}", document.file, line)
             yield compiler.compile(rule, ref, document, ("rules", index))
@@ -136,11 +136,11 @@ class _Compiler:
             what = f"{second.name} allows {show_destination(conflict.destination)}, as does {first}"
             place = places[second.name]
             if conflict.fatal:
-                self.findings.problems.add(place, f"{what}, for the same clients and a common port")
+                self.remarks.problems.add(place, f"{what}, for the same clients and a common port")
             else:
                 message = f"{what}, for another group and with other settings: which one decides for members of both?"
-                self.findings.warnings.append(f"{place}: {message}")
-        self.findings.problems.raise_if_any()
+                self.remarks.warnings.append(f"{place}: {message}")
+        self.remarks.problems.raise_if_any()
 
     def _places(self) -> Iterator[tuple[str, str]]:
         for source in self.sources:

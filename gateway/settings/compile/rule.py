@@ -30,8 +30,8 @@ _NOTHING_EXCEPTED = Except()
 
 
 @dataclass(slots=True)
-class Findings:
-    """Results of a load: problems, warnings, and notes on how Unicode names are compared."""
+class Remarks:
+    """What a load has to say: problems, warnings, and notes on how Unicode names are compared."""
 
     problems: Problems = field(default_factory=Problems)
     warnings: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class RuleCompiler:
     usual: Timeouts
     pods_are_known: bool
     reader: Reader
-    findings: Findings
+    remarks: Remarks
     _usual_terms: Terms = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,9 +58,9 @@ class RuleCompiler:
         patterns = self._patterns(rule, document, path)
         ports = port_ranges(rule)
         for inner, message in check_rule(rule, patterns, ports, self.declared):
-            self.findings.problems.add(document.place((*path, *inner)), message)
+            self.remarks.problems.add(document.place((*path, *inner)), message)
         for inner, message in advise_rule(rule, ports, self.declared, self.pods_are_known):
-            self.findings.warnings.append(f"{document.place((*path, *inner))}: {message}")
+            self.remarks.warnings.append(f"{document.place((*path, *inner))}: {message}")
         return Rule(
             ref=ref,
             terms=self._terms(rule, ref, document, path),
@@ -86,7 +86,7 @@ class RuleCompiler:
         if rule.hosts_file is not None:
             text = self._list_file(rule.hosts_file, document, (*path, "hosts_file"))
             quotes = _may_be_quoted(rule.hosts_file, document)
-            for line, entry in parse_list(text, str(rule.hosts_file), parse_host_entry, self.findings.problems, quotes):
+            for line, entry in parse_list(text, str(rule.hosts_file), parse_host_entry, self.remarks.problems, quotes):
                 patterns += entry.patterns
                 suffix = check_suffix(entry, rule)
                 if suffix is not None or not entry.text.isascii():
@@ -98,31 +98,31 @@ class RuleCompiler:
             return rule.cidrs
         text = self._list_file(rule.cidrs_file, document, (*path, "cidrs_file"))
         quotes = _may_be_quoted(rule.cidrs_file, document)
-        listed = parse_list(text, str(rule.cidrs_file), parse_cidr, self.findings.problems, quotes)
+        listed = parse_list(text, str(rule.cidrs_file), parse_cidr, self.remarks.problems, quotes)
         return (*rule.cidrs, *(network for _, network in listed))
 
     def _list_file(self, file: Path, document: Document, path: KeyPath) -> str:
         try:
             text = self.reader.read(file)
         except BadValue as refusal:
-            self.findings.problems.add(document.place(path), f"{file} {refusal}")
+            self.remarks.problems.add(document.place(path), f"{file} {refusal}")
             return ""
         if next(list_lines(text), None) is None:
-            self.findings.problems.add(document.place(path), f"{file} has no entries")
+            self.remarks.problems.add(document.place(path), f"{file} has no entries")
         return text
 
     def _remark(self, place: str, entry: HostEntry, suffix: Suffix | None) -> None:
         if not entry.text.isascii():
-            self.findings.notes.append(f"{place}: {entry.text} is {entry.ascii}")
+            self.remarks.notes.append(f"{place}: {entry.text} is {entry.ascii}")
         if suffix is Suffix.ICANN:
             message = f"{entry.text!r} covers a whole public suffix: set public_suffix: true if that is meant"
-            self.findings.problems.add(place, message)
+            self.remarks.problems.add(place, message)
         elif suffix is Suffix.PRIVATE:
             message = f"{entry.text!r} covers names of many owners: set public_suffix: true if that is meant"
-            self.findings.warnings.append(f"{place}: {message}")
+            self.remarks.warnings.append(f"{place}: {message}")
 
     def _inspection(self, rule: RuleSettings, document: Document, path: KeyPath) -> Inspection | None:
-        if rule.inspect is None or self.findings.problems.found:
+        if rule.inspect is None or self.remarks.problems.found:
             return None
         inspection = compile_inspection(rule.inspect, Path(document.file).parent)
         if inspection.upstream_ca is not None:
@@ -131,7 +131,7 @@ class RuleCompiler:
                 return replace(inspection, upstream_ca=text)
             except BadValue as refusal:
                 place = document.place((*path, "inspect", "upstream_ca"))
-                self.findings.problems.add(place, f"{inspection.upstream_ca} {refusal}")
+                self.remarks.problems.add(place, f"{inspection.upstream_ca} {refusal}")
         return inspection
 
     def _terms(self, rule: RuleSettings, ref: RuleRef, document: Document, path: KeyPath) -> Terms:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.model.client import IdentitySource
-from gateway.settings.leaves import CollectorUrl, Duration, FilePath, Flag, KeySource, Text
+from gateway.settings.leaves import Duration, FilePath, Flag, KeySource, ServerUrl, Text
 from gateway.settings.section import Section, key
 
 
@@ -49,7 +49,7 @@ class IdentitySettings(Section):
 class KubernetesSettings(Section):
     """The API server."""
 
-    server: CollectorUrl | None = key(None, "Its URL; null for what a pod finds in its environment.")
+    server: ServerUrl | None = key(None, "Its URL; null for what a pod finds in its environment.")
     ca: FilePath | None = key(None, "CA certificates to trust, PEM; null for those mounted into a pod.")
     token_file: FilePath | None = key(None, "The file with our bearer token; null for the one mounted into a pod.")
     first_list: Duration = key("30s", "How long a start waits for the list of pods.")

@@ -3,12 +3,15 @@ a place, `FILE:LINE: path`."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices from the root of a file, e.g. `("rules", 2, "hosts", 0)`."""
+
+Finding = tuple[KeyPath, str]
+"""What is wrong or doubtful, and where: a path inside what was checked."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
@@ -73,6 +76,11 @@ class Document:
                 return origin if origin.startswith("--") else f"{origin}: {shown}"
         start = f"{self.file}:{self.line(path)}"
         return f"{start}: {shown}" if shown else start
+
+
+def inside(findings: Iterable[Finding], *outer: str | int) -> Iterator[Finding]:
+    """The same, with paths that begin further out."""
+    return (((*outer, *path), message) for path, message in findings)
 
 
 def show_path(path: Sequence[str | int]) -> str:

@@ -49,11 +49,13 @@ def parse_filter(pairs: Iterable[tuple[str, str]]) -> FlowFilter:
 
 
 def verdict_in(flow: Flow) -> str:
-    """`dropped`: policy refused it. `audit`: it would have, but report mode let it pass. `error`: it got no verdict, or
-    failed. `forwarded`: all else."""
+    """`dropped`: policy refused it. `audit`: it would have, but report mode let it pass. `error`: it got no verdict,
+    failed, or the destination was too slow. `forwarded`: all else."""
     if flow.get("decision") == "deny":
         return DROPPED
-    if flow.get("decision") == "none" or flow.get("ended") == "failed":
+    ended = flow.get("ended")
+    was_too_slow = ended == "timeout" and flow.get("ended_by") == "upstream"
+    if flow.get("decision") == "none" or ended == "failed" or was_too_slow:
         return ERROR
     return AUDIT if "would_deny" in flow or "would_limit" in flow else FORWARDED
 

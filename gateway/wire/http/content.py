@@ -131,12 +131,12 @@ class ChunkedContent:
         end = data.find(b"\r\n", at, longest + 2)
         if end < 0:
             if len(data) > longest + 1 or not _CUT_SIZE_LINE.fullmatch(data, at):
-                raise self._fault("a chunk size that is none, or with extensions that are too long")
+                raise self._fault("an invalid chunk size, or chunk extensions that are too long")
             self._held = data[at:]
             return None
         match = _SIZE_LINE.fullmatch(data, at, end)
         if match is None or match.end() - match.end(1) > self._extensions:
-            raise self._fault("a chunk size that is none, or with extensions that are none or too long")
+            raise self._fault("an invalid chunk size, or chunk extensions that are invalid or too long")
         self._extensions -= match.end() - match.end(1)
         size = int(match[1], 16)
         self._is_last = size == 0
@@ -158,7 +158,7 @@ class ChunkedContent:
             return None
         lines = match_trailers(data[at:end].decode("latin-1"))
         if lines is None:
-            raise self._fault("a trailer that is no header line, or too many of them")
+            raise self._fault("an invalid trailer, or too many of them")
         trailers = split_fields(lines)
         check_trailers(trailers, self._malformed)
         options = elements(self._head.values("connection") + self._head.values("proxy-connection"))

@@ -63,7 +63,7 @@ def request_framing(method: str, target: str, minor: int, fields: Fields) -> Fra
 def check_target(method: str, target: str) -> None:
     """Raise `MalformedMessage` for a target in a form that does not go with the method."""
     if not (AUTHORITY_FORM if method == "CONNECT" else TARGET_FORMS).fullmatch(target):
-        _refuse("a target in no form that goes with the method")
+        _refuse("a target whose form does not go with the method")
 
 
 def response_framing(method: str, status: int, minor: int, fields: Fields) -> Framing:
@@ -88,7 +88,7 @@ def response_framing(method: str, status: int, minor: int, fields: Fields) -> Fr
 def check_trailers(trailers: Fields, malformed: Reason) -> None:
     """Raise `MalformedMessage` if a trailer would frame or route its message (RFC 9110 section 6.5.1)."""
     if any(name.lower() in _OF_HEADS for name, _ in trailers):
-        _refuse("a trailer that belongs into the head", malformed)
+        _refuse("a trailer that belongs in the head", malformed)
 
 
 def _framing(minor: int, names: list[str], fields: Fields, malformed: Reason, unsupported: Reason) -> Framing:

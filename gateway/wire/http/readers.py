@@ -24,14 +24,14 @@ _PIECE = 8192
 
 Message = TypeVar("Message", Request, Response)
 
-_FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade"))
+_DECISIVE = frozenset(("host", "content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade"))
 """Fields that decide, for us or for a witness, how what follows them is read."""
 
 
 def _repeatable(head: bytes, fields: Fields) -> dict[str, tuple[str, str]]:
     """The fields whose line means the same wherever it stands, by their lines."""
     lines = head.decode("latin-1").split("\r\n")[1:-2]
-    return {line: field for line, field in zip(lines, fields, strict=True) if field[0].lower() not in _FRAMING}
+    return {line: field for line, field in zip(lines, fields, strict=True) if field[0].lower() not in _DECISIVE}
 
 
 class _Reader(ABC, Generic[Message]):
@@ -57,11 +57,10 @@ class _Reader(ABC, Generic[Message]):
         return bytes(self._held) if self._is_paused else b""
 
     def receive(self, data: bytes) -> list[Event]:
-        """The events of `data`. A fault carries the events before it the first time, and is repeated without them."""
         return self._events_of((data,))
 
     def _events_of(self, pieces: Iterable[bytes]) -> list[Event]:
-        """Of one piece after the other."""
+        """A fault carries the events before it the first time, and is repeated without them."""
         if self._fault is not None:
             raise MalformedMessage(*self._fault)
         events: list[Event] = []
@@ -144,7 +143,7 @@ class _Reader(ABC, Generic[Message]):
 
     def _keep(self, data: bytes) -> None:
         if len(self._held) + len(data) > _LONGEST_LEFTOVER:
-            raise MalformedMessage(self._grammar.too_large, f"more than {_LONGEST_LEFTOVER} bytes ahead of their time")
+            raise MalformedMessage(self._grammar.too_large, f"more than {_LONGEST_LEFTOVER} bytes sent too early")
         self._held += data
 
     def _recall(self, head: bytes) -> Message | None:

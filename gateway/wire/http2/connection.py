@@ -130,7 +130,7 @@ class Connection:
         if block is not None and (frame.kind != codes.CONTINUATION or frame.stream != block[0].stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame within a block of fields")
         if not self.has_settings and (frame.kind != codes.SETTINGS or frame.flags & codes.ACK):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "something before SETTINGS")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame before SETTINGS")
         handler = _HANDLERS.get(frame.kind)
         if handler is None:
             self.floods.count(Kind.EMPTY, now)  # extensions are ignored (RFC 9113 section 5.5)
@@ -183,7 +183,7 @@ class Connection:
 
     def _on_continuation(self, frame: Frame, now: float) -> Event | None:
         if self._block is None:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a CONTINUATION of nothing")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a CONTINUATION without HEADERS")
         first, pieces, size = self._block
         self._block = None
         if len(pieces) > max(_CONTINUATIONS, self._longest_block // codes.MAX_FRAME):
@@ -237,11 +237,11 @@ class Connection:
 
     def _on_settings(self, frame: Frame, now: float) -> Event | None:
         if frame.stream:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         self.floods.count(Kind.SETTINGS, now)
         if frame.flags & codes.ACK:
             if frame.payload:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an ACK that says something")
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an ACK of SETTINGS with a payload")
             return None
         for key, value in settings_of(frame):
             self.sender.apply(key, value, of_server=not self._is_server)
@@ -251,7 +251,7 @@ class Connection:
 
     def _on_ping(self, frame: Frame, now: float) -> Event | None:
         if frame.stream:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a PING of a stream")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a PING on a stream")
         if len(frame.payload) != 8:  # RFC 9113 section 6.7
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a PING that is not of eight bytes")
         self._count_answer(Kind.PING, now)
@@ -261,7 +261,7 @@ class Connection:
 
     def _on_goaway(self, frame: Frame, now: float) -> Event | None:
         if frame.stream:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a GOAWAY of a stream")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a GOAWAY on a stream")
         self.floods.count(Kind.SETTINGS, now)
         last, code = goaway_of(frame)
         return WentAway(last, code_of(code))
@@ -289,7 +289,7 @@ class Connection:
         self.floods.count(kind, now)
 
     def _on_push(self, frame: Frame, now: float) -> Event | None:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a PUSH_PROMISE that nobody takes")
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a PUSH_PROMISE, which is never allowed")
 
     def _on_priority(self, frame: Frame, now: float) -> Event | None:
         """Deprecated, and ignored (RFC 9113 section 5.3)."""
@@ -329,7 +329,7 @@ class Connection:
 
 def _need_stream(frame: Frame) -> None:
     if not frame.stream:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame about content that names no stream")
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame on stream 0 that belongs to a stream")
 
 
 _HANDLERS: Mapping[int, Callable[[Connection, Frame, float], Event | None]] = {

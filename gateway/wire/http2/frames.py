@@ -99,7 +99,7 @@ def content_of(frame: Frame) -> bytes:
     start, end = 0, len(payload)
     if flags & PADDED:
         if not payload:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "padding of no length")
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "padding without its length")
         start, end = 1, end - payload[0]
     if frame.kind == HEADERS and flags & WITH_PRIORITY:
         if len(payload) < start + _PRIORITY_SIZE:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from gateway.model.reasons import Reason
 from gateway.wire.grammar import MAX_FIELD_LINES
-from gateway.wire.http.framing import LENGTH, METHODS, check_trailers
+from gateway.wire.http.framing import AUTHORITY_FORM, LENGTH, METHODS, check_trailers
 from gateway.wire.http.messages import (
     CHUNKED,
     NO_CONTENT,
@@ -31,7 +31,6 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 _PATH = re.compile(r"/[!\"$-~]*|\*")
-_AUTHORITY = re.compile(r"[!$&-.0-;=A-Z\[\]_a-z~%]+")  # without user information
 _OF_ONE_CONNECTION = frozenset({"connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"})
 _OF_REQUESTS = frozenset({":method", ":scheme", ":authority", ":path", ":protocol"})
 _OF_RESPONSES = frozenset({":status"})
@@ -89,7 +88,7 @@ def read_response(fields: Fields, ended: bool, method: str, bound: int = HEADER_
     pseudo, regular = _sorted(fields, _OF_RESPONSES, bad, Reason.RESPONSE_HEAD_TOO_LARGE, bound)
     code = pseudo.get(":status", "")
     if not _STATUS.fullmatch(code) or code == "101":
-        raise MalformedMessage(bad, "a status that is missing or none of HTTP/2")
+        raise MalformedMessage(bad, "a status that is missing or not one of HTTP/2")
     status = int(code)
     if status < 200:  # RFC 9110 section 15.2
         if ended:
@@ -119,20 +118,20 @@ def _sorted(
     pseudo: dict[str, str] = {}
     for count, (name, value) in enumerate(fields):
         if not _VALUE.fullmatch(value):
-            raise MalformedMessage(bad, "a value with a character that no value has")
+            raise MalformedMessage(bad, "a value with an invalid character")
         if name[:1] != ":":
             regular = fields[count:]
             break
         if name not in known or name in pseudo:
-            raise MalformedMessage(bad, "a pseudo-header field that is unknown, or there twice")
+            raise MalformedMessage(bad, "a pseudo-header field that is unknown or repeated")
         pseudo[name] = value
     else:
         return pseudo, ()
     for name, value in regular:
         if not _NAME.fullmatch(name):
-            raise MalformedMessage(bad, "a name that is none, has capitals, or a pseudo-header field out of place")
+            raise MalformedMessage(bad, "an invalid name, one with capitals, or a pseudo-header field out of place")
         if not _VALUE.fullmatch(value):
-            raise MalformedMessage(bad, "a value with a character that no value has")
+            raise MalformedMessage(bad, "a value with an invalid character")
         if name in _OF_ONE_CONNECTION:
             raise MalformedMessage(bad, "a field of one connection of HTTP/1")
     return pseudo, regular
@@ -156,8 +155,8 @@ def _with_host(fields: Fields, authority: str | None) -> Fields:
     if len(hosts) > 1:
         raise MalformedMessage(bad, "more than one Host")
     named = authority if authority is not None else hosts[0] if hosts else None
-    if named is None or not _AUTHORITY.fullmatch(named):
-        raise MalformedMessage(bad, "no authority, or none in its form")
+    if named is None or not AUTHORITY_FORM.fullmatch(named):
+        raise MalformedMessage(bad, "no authority, or an invalid one")
     if not hosts:
         return (("host", named), *fields)
     if hosts[0].lower() != named.lower():

@@ -249,7 +249,7 @@ class Sender:
     def grow(self, size: int) -> None:
         """The peer takes `size` more bytes on the connection. Raises `ConnectionFault`."""
         if not size:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0 bytes")
         self.window += size
         if self.window > MAX_WINDOW:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
@@ -257,7 +257,7 @@ class Sender:
     def grow_stream(self, stream: Stream, size: int) -> None:
         """The same on one stream. Raises `StreamFault`."""
         if not size:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0 bytes")
         stream.send_window += size
         if stream.send_window > MAX_WINDOW:
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")

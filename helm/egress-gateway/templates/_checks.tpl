@@ -2,13 +2,15 @@
 {{- define "egress-gateway.checks" -}}
 {{- $values := .Values }}
 {{- $gateway := default dict $values.gateway }}
-{{- $needed := dict "replicaCount" $values.replicaCount "revisionHistoryLimit" $values.revisionHistoryLimit "bindAddress" $values.bindAddress "clusterDomain" $values.clusterDomain "image.repository" $values.image.repository "ports.proxy" $values.ports.proxy "ports.tls" $values.ports.tls "ports.health" $values.ports.health "drain.preStopSeconds" $values.drain.preStopSeconds "drain.timeoutSeconds" $values.drain.timeoutSeconds "serviceAccount.create" $values.serviceAccount.create "networkPolicy.enabled" $values.networkPolicy.enabled }}
-{{- $keys := dict "identity.basic.key" $values.identity.basic.key "tls.clientCa.key" $values.tls.clientCa.key "inspection.certificateKey" $values.inspection.certificateKey "inspection.privateKeyKey" $values.inspection.privateKeyKey "limits.key" $values.limits.key "admin.key" $values.admin.key "trustBundle.key" $values.trustBundle.key "trustBundle.secret.key" $values.trustBundle.secret.key }}
-{{- range $group := list $needed $keys }}
-{{- range $name, $value := $group }}
-{{- if kindIs "invalid" $value }}
-{{- fail (printf "%s: a key with nothing behind it takes the default away: leave it out" $name) }}
+{{- $sections := "image policy identity identity.kubernetes identity.token identity.basic tls tls.clientCa tls.certManager inspection inspection.certManager trustBundle trustBundle.secret secrets limits admin ports drain security serviceAccount rbac service autoscaling probes probes.startup probes.readiness probes.liveness networkPolicy networkPolicy.apiServer lock transparent metrics test" }}
+{{- $keys := "replicaCount revisionHistoryLimit bindAddress clusterDomain image.repository ports.proxy ports.tls ports.health drain.preStopSeconds drain.timeoutSeconds serviceAccount.create networkPolicy.enabled identity.basic.key tls.clientCa.key inspection.certificateKey inspection.privateKeyKey limits.key admin.key trustBundle.key trustBundle.secret.key" }}
+{{- range $path := splitList " " (printf "%s %s" $sections $keys) }}
+{{- $value := $values }}
+{{- range splitList "." $path }}
+{{- $value = index $value . }}
 {{- end }}
+{{- if kindIs "invalid" $value }}
+{{- fail (printf "%s: a key with nothing behind it takes the default away: leave it out" $path) }}
 {{- end }}
 {{- end }}
 {{- range $key := list "listeners" "policy" "admin" "drain" "secrets" }}
@@ -128,6 +130,9 @@
 {{- if $values.networkPolicy.enabled }}
 {{- if and (include "egress-gateway.asksApiServer" .) (not $values.networkPolicy.apiServer.cidrs) }}
 {{- fail "identity.kubernetes and identity.token need networkPolicy.apiServer.cidrs: kubectl get endpointslices -n default kubernetes" }}
+{{- end }}
+{{- if and (include "egress-gateway.asksApiServer" .) (not $values.networkPolicy.apiServer.ports) }}
+{{- fail "networkPolicy.apiServer.ports: an empty list of ports is every port; name those of the API server" }}
 {{- end }}
 {{- if and $values.limits.existingSecret (not $values.networkPolicy.extraEgress) }}
 {{- fail "limits.existingSecret needs the way to its Redis in networkPolicy.extraEgress" }}

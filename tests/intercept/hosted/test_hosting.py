@@ -13,7 +13,7 @@ import pytest
 
 from gateway.intercept.hosted import hosting
 from gateway.intercept.hosted.frames import CLOSE, DROP, READY, Frames, Question, encode_frame
-from gateway.intercept.hosted.hosting import Declared, HostedKind, HostedSession, probe
+from gateway.intercept.hosted.hosting import Declaration, HostedKind, HostedSession, probe
 from gateway.intercept.hosted.kinds import BadInspector
 from gateway.intercept.inspecting.sessions import Failed
 from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead, annotate, deny
@@ -29,7 +29,7 @@ def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def harmful(timeout: float = 1.0) -> HostedKind:
-    return HostedKind(Declared("harm", "harmful", {}, timeout))
+    return HostedKind(Declaration("harm", "harmful", {}, timeout))
 
 
 def head(harm: str = "") -> RequestHead:
@@ -107,7 +107,7 @@ async def test_nothing_is_done_for_those_who_wait_no_longer(closes: bool, monkey
 
 async def test_the_time_that_a_process_takes_to_start_is_nobodys_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_TIMEOUTS_WAITED", 1)
-    kind = HostedKind(Declared("harm", "harmful", {"start": 1.3}, 1.0))
+    kind = HostedKind(Declaration("harm", "harmful", {"start": 1.3}, 1.0))
     sessions = [kind.open() for _ in range(3)]
     answers = await asyncio.gather(*[ask(each, "request_head", head()) for each in sessions])
     for session in sessions:
@@ -234,6 +234,23 @@ async def test_what_was_begun_in_a_process_that_died_fails() -> None:
     kind.retire()
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"), [(OSError(12, "no memory"), "no memory"), (RuntimeError("no thread"), "no thread")]
+)
+async def test_one_that_cannot_be_started_is_known_at_once(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, why: str
+) -> None:
+    async def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(asyncio, "to_thread", fail)
+    kind = harmful()
+    session = kind.open()
+    assert await ask(session, "request_head", head()) == Failed(f"its process cannot be started: {why}")
+    session.close()
+    kind.retire()
+
+
 async def test_one_that_keeps_ending_is_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_STARTS", 2)
     kind = harmful()
@@ -265,11 +282,11 @@ async def test_sessions_know_nothing_of_each_other() -> None:
 )
 def test_options_are_tried_in_a_process(kind: str, options: dict[str, object], why: str) -> None:
     with pytest.raises(BadInspector, match=why):
-        probe(Declared("x", kind, options, 1.0))
+        probe(Declaration("x", kind, options, 1.0))
 
 
 def test_options_that_are_taken_pass() -> None:
-    probe(Declared("x", "drafts", {"marker": "DRAFT"}, 1.0))
+    probe(Declaration("x", "drafts", {"marker": "DRAFT"}, 1.0))
 
 
 def test_nothing_in_the_working_directory_is_run_as_a_part_of_it(
@@ -277,7 +294,7 @@ def test_nothing_in_the_working_directory_is_run_as_a_part_of_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "orjson.py").write_text("raise SystemExit('somebody else runs')\n")
-    probe(Declared("x", "drafts", {"marker": "DRAFT"}, 1.0))
+    probe(Declaration("x", "drafts", {"marker": "DRAFT"}, 1.0))
 
 
 def test_one_that_hangs_does_not_outlive_a_gateway_that_is_killed(
@@ -287,7 +304,7 @@ def test_one_that_hangs_does_not_outlive_a_gateway_that_is_killed(
     kind = f"import pathlib, time\ndef build(options):\n    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(300)\n"
     entry_point = "[egress_gateway.inspectors]\nhangs = hangs:build\n"
     monkeypatch.setenv("PYTHONPATH", str(install(tmp_path / "other", "hanging", {"hangs": kind}, entry_point)))
-    starts = f"import {hosting.__name__} as it\nit.probe(it.Declared('x', 'hangs', {{}}, 1.0))"
+    starts = f"import {hosting.__name__} as it\nit.probe(it.Declaration('x', 'hangs', {{}}, 1.0))"
     with subprocess.Popen([sys.executable, "-c", starts]) as gateway:
         try:
             deadline = time.monotonic() + LONG

@@ -17,8 +17,8 @@ from gateway.intercept.inspecting.decoding import (
     BYTES_OF_MORE,
     MEMBERS,
     PIECE,
-    Bounds,
     Decoder,
+    DecodingBounds,
     Undecodable,
     UnknownCoding,
     open_decoder,
@@ -29,7 +29,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-BOUNDS = Bounds(8 * ALLOWANCE, 100)
+BOUNDS = DecodingBounds(8 * ALLOWANCE, 100)
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -59,13 +59,13 @@ ENCODERS: list[tuple[str, Callable[[bytes], bytes]]] = [
 ]
 
 
-def decoder(*codings: str, bounds: Bounds = BOUNDS) -> Decoder:
+def decoder(*codings: str, bounds: DecodingBounds = BOUNDS) -> Decoder:
     opened = open_decoder(codings, bounds)
     assert opened is not None
     return opened
 
 
-def decode(codings: str, data: bytes, size: int, bounds: Bounds = BOUNDS) -> bytes:
+def decode(codings: str, data: bytes, size: int, bounds: DecodingBounds = BOUNDS) -> bytes:
     """Fed in pieces of that size."""
     opened = decoder(codings, bounds=bounds)
     out = b"".join(piece for at in range(0, len(data), size) for piece in opened.pieces(data[at : at + size]))
@@ -159,7 +159,7 @@ def test_as_many_members_as_there_is_content_for_are_decoded(pack: Callable[[byt
 
 def test_more_than_may_be_decoded_at_all_is_refused() -> None:
     with pytest.raises(Undecodable, match="more than 100000 bytes"):
-        decode("gzip", gzip.compress(os.urandom(100_001)), 4096, Bounds(100_000, 100))
+        decode("gzip", gzip.compress(os.urandom(100_001)), 4096, DecodingBounds(100_000, 100))
 
 
 @pytest.mark.parametrize(("coding", "encode"), ENCODERS)

@@ -5,13 +5,13 @@ import gzip
 from collections.abc import Callable
 from random import Random
 
-from gateway.intercept.inspecting.decoding import PIECE, Bounds, open_decoder
+from gateway.intercept.inspecting.decoding import PIECE, DecodingBounds, open_decoder
 from gateway.intercept.inspecting.gate import AHEAD, MOST, PIECES_AHEAD, SMALL, TURN, ContentGate, Reader
 from gateway.intercept.inspectors import ALLOW, DONE, Answer, hold
 from gateway.model.inspection.watching import FULL
 from tests.intercept.shipped.test_secrets import Beyond
 
-BOUNDS = Bounds(1 << 26, 100)
+BOUNDS = DecodingBounds(1 << 26, 100)
 NOISE = Random(7).randbytes(3 * FULL // 2)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from gateway.intercept.inspecting.decoding import Bounds
+from gateway.intercept.inspecting.decoding import DecodingBounds
 from gateway.intercept.inspecting.inline import InlineKind
 from gateway.intercept.inspecting.sessions import MAX_NOTES
 from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
@@ -14,7 +14,7 @@ from gateway.model.inspection.terms import NotAllowed
 from gateway.model.reasons import Reason
 from tests.intercept.shipped.test_secrets import Beyond
 
-STRICT = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
+STRICT = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=DecodingBounds(1 << 20, 100))
 TOLERANT = STRICT._replace(tolerates_failure=True, denies_unknown=False)
 ANSWER = ResponseHead(200, ())
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.intercept.inspectors import ALLOW, DONE, Answer, RequestHead, ResponseHead
-from gateway.intercept.shipped.media import Bar, MediaPlan
+from gateway.intercept.shipped.media import Bar, MediaOptions
 
 JSON_ONLY = Bar(only=frozenset({"application/json", "image/*"}), never=frozenset({"image/svg+xml"}), size=100)
 
@@ -30,27 +30,27 @@ def asked(*fields: tuple[str, str]) -> RequestHead:
     ],
 )
 def test_a_head_is_judged_by_what_it_says(fields: list[tuple[str, str]], passes: bool) -> None:
-    answer = MediaPlan(request=JSON_ONLY).make().request_head(asked(*fields))
+    answer = MediaOptions(request=JSON_ONLY).make().request_head(asked(*fields))
     assert (answer.denial is None) is passes
 
 
 def test_content_without_a_type_is_refused_only_if_there_is_any() -> None:
-    media = MediaPlan(request=JSON_ONLY).make()
+    media = MediaOptions(request=JSON_ONLY).make()
     assert media.request_head(asked()).denial is None
     assert media.request_chunk(b"x").denial == "media type not told"
 
 
 def test_what_has_a_length_and_no_coding_is_not_looked_at_further() -> None:
-    media = MediaPlan(request=JSON_ONLY).make()
+    media = MediaOptions(request=JSON_ONLY).make()
     assert media.request_head(asked(("Content-Type", "image/png"), ("Content-Length", "9"))) == DONE
 
 
 def test_what_is_coded_is_counted_decoded() -> None:
-    media = MediaPlan(response=Bar(size=100)).make()
+    media = MediaOptions(response=Bar(size=100)).make()
     assert media.response_head(ResponseHead(200, (("Content-Length", "9"), ("Content-Encoding", "br")))) == ALLOW
     assert media.response_chunk(b"x" * 100) == ALLOW
     assert media.response_chunk(b"x") == Answer(denial="more than 100 bytes")
 
 
 def test_a_bar_that_says_nothing_lets_everything_pass_unread() -> None:
-    assert MediaPlan().make().request_head(asked()) == DONE
+    assert MediaOptions().make().request_head(asked()) == DONE

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.intercept.inspecting.decoding import Bounds
+from gateway.intercept.inspecting.decoding import DecodingBounds
 from gateway.intercept.inspecting.inline import InlineKind
 from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
 from gateway.intercept.inspectors import Answer
 from gateway.intercept.shipped.patterns import BUILT_IN, LONGEST, BadPattern, Pattern, own_pattern
-from gateway.intercept.shipped.secrets import Secrets, SecretsPlan
+from gateway.intercept.shipped.secrets import Secrets, SecretsOptions
 from gateway.model.inspection.watching import RequestHead
 from gateway.model.reasons import Reason
 from tests.intercept.shipped.keys import KEYS
 
 HEAD = RequestHead("POST", "https", "api.test", 443, "/", ())
-POLICY = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 26, 100))
+POLICY = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=DecodingBounds(1 << 26, 100))
 
 
 class Beyond:
@@ -41,7 +41,7 @@ def send(pieces: Sequence[bytes], patterns: Sequence[Pattern], blocks: bool = Tr
     """What becomes of a request's content that comes in these pieces."""
 
     async def exchange() -> tuple[Beyond, ExchangeWatch]:
-        kind = InlineKind(SecretsPlan(tuple(patterns), blocks).make)
+        kind = InlineKind(SecretsOptions(tuple(patterns), blocks).make)
         watch = ExchangeWatch([NamedInspector("keys", POLICY, kind.open())], lambda: None, report=False)
         beyond = Beyond()
         await watch.judge_request(HEAD)
@@ -130,7 +130,7 @@ def test_the_property_catches_an_inspector_that_forgets(monkeypatch: pytest.Monk
 
 def test_what_only_begins_like_a_key_is_held_until_it_is_none() -> None:
     async def exchange() -> tuple[bytes, bytes, bytes]:
-        kind = InlineKind(SecretsPlan(tuple(BUILT_IN.values()), blocks=True).make)
+        kind = InlineKind(SecretsOptions(tuple(BUILT_IN.values()), blocks=True).make)
         watch = ExchangeWatch([NamedInspector("keys", POLICY, kind.open())], lambda: None, report=False)
         beyond = Beyond()
         await watch.judge_request(HEAD)

@@ -9,7 +9,16 @@ from redis.asyncio import Redis
 
 from gateway.limits.replicas import link as links
 from gateway.limits.replicas.link import Link, parse_store_url
-from gateway.limits.replicas.script import DEAD_SECONDS, LUA, TAG, Answer, Asked, arguments_for, keys_for, read_answer
+from gateway.limits.replicas.script import (
+    DEAD_SECONDS,
+    LUA,
+    TAG,
+    Answer,
+    SentDraw,
+    arguments_for,
+    keys_for,
+    read_answer,
+)
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw
 from tests.helpers.redis_server import RedisServer
@@ -56,9 +65,9 @@ class Server:
     async def ask(self, link: Link, limit: Limit, amount: float = 1.0, forced: bool = False) -> Answer:
         self._order += 1
         holds = self._holds[link.member] = self._holds.get(link.member, 0) + 1
-        asked = [Asked(Draw(limit, (), amount), limit, floor=self._order, own=holds)]
+        asked = [SentDraw(Draw(limit, (), amount), limit, floor=self._order, own=holds)]
         if limit.counted is not Counted.CONCURRENT:
-            asked = [Asked(Draw(limit, (), amount), limit)]
+            asked = [SentDraw(Draw(limit, (), amount), limit)]
         answer = read_answer(await link.run(keys_for(asked), arguments_for(link.member, asked, forced)), len(asked))
         if not answer.taken:
             self._holds[link.member] -= 1

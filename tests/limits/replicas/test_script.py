@@ -4,13 +4,13 @@ from math import inf
 
 import pytest
 
-from gateway.limits.replicas.script import Answer, Answered, read_answer
+from gateway.limits.replicas.script import Answer, DrawAnswer, read_answer
 from gateway.limits.tables.table import StoreUnavailable
 
 
 def test_an_answer_is_read() -> None:
-    assert read_answer([1, 0, b"0", b"0.1", 3, 0, 0], 1) == Answer(True, -1, 0.0, [Answered(0.1, 3, False)])
-    assert read_answer([0, 1, b"-1", b"2", 0, 1, 0], 1) == Answer(False, 0, inf, [Answered(2.0, 0, True)])
+    assert read_answer([1, 0, b"0", b"0.1", 3, 0, 0], 1) == Answer(True, -1, 0.0, [DrawAnswer(0.1, 3, False)])
+    assert read_answer([0, 1, b"-1", b"2", 0, 1, 0], 1) == Answer(False, 0, inf, [DrawAnswer(2.0, 0, True)])
 
 
 @pytest.mark.parametrize(

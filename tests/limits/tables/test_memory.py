@@ -93,7 +93,7 @@ def test_what_is_given_back_counts_for_its_client_no_more() -> None:
         draws = [Draw(HELD, (str(number % 5),), client="c")]
         assert isinstance(take_from(table, draws, at(0)), Taken)
         put_back(table, draws)
-    assert [place for place, _ in table.listed()] == [(HELD.name, ("kept",))]
+    assert [bucket for bucket, _ in table.listed()] == [(HELD.name, ("kept",))]
 
 
 def test_what_moved_already_is_owed() -> None:

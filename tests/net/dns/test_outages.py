@@ -6,7 +6,7 @@ from dns.rdatatype import A
 
 from gateway.model.reasons import Reason
 from gateway.net.dns.answers import Found, Missing
-from gateway.net.dns.lookup import Asked, Result
+from gateway.net.dns.lookup import Attempt, Result
 from gateway.net.dns.outages import IN_A_ROW, PAUSE_SECONDS, Outages
 from gateway.net.dns.transport import Over, Question
 from gateway.net.names import NameServer
@@ -29,12 +29,12 @@ class Bed:
         for _ in range(times):
             self.clock.now += 2.0
             missing = Missing(reason, f"{server} is silent")
-            self._outages.notice(Asked(server, QUESTION, Over.UDP, missing, Result.UNREACHABLE, 2.0))
+            self._outages.notice(Attempt(server, QUESTION, Over.UDP, missing, Result.UNREACHABLE, 2.0))
         return self._told()
 
     def answer(self, result: Result = Result.ANSWER, server: NameServer = SERVER) -> list[str]:
         found = Found((address_of("192.0.2.1"),), 60.0)
-        self._outages.notice(Asked(server, QUESTION, Over.UDP, found, result, 0.01))
+        self._outages.notice(Attempt(server, QUESTION, Over.UDP, found, result, 0.01))
         return self._told()
 
     def _told(self) -> list[str]:

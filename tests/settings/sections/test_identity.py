@@ -14,7 +14,7 @@ from tests.settings.texts import settings_problems
     [
         ("{token: {issuer: i}}", "token: needs either jwks or review: true"),
         ("{token: {issuer: i, jwks: j, review: true}}", "token: needs either jwks or review: true"),
-        ("{token: {jwks: j}}", "token: needs issuer, whose keys jwks are"),
+        ("{token: {jwks: j}}", "token: needs issuer: jwks are its keys"),
         ("{token: {issuer: i, review: true}}", "token.issuer: is only for jwks: the API server knows its issuers"),
         ("{token: {issuer: i, jwks: j, ca: c}}", "token.ca: is only for jwks: https://..."),
         ("{token: {issuer: i, jwks: kubernetes, ca: c}}", "token.ca: is only for jwks: https://..."),
@@ -35,6 +35,18 @@ from tests.settings.texts import settings_problems
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, identity: str, problem: str) -> None:
     found = settings_problems(tmp_path, f"identity: {identity}")
     assert any(each.startswith(f"gateway.yaml:1: identity.{problem}") for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("server", "problem"),
+    [
+        ("api:6443", '"api:6443" is not the address of an API server such as https://10.96.0.1:443'),
+        ("https://me:secret@api", "must have no user, password or query: credentials go into token_file"),
+    ],
+)
+def test_what_is_wrong_about_the_api_servers_address_is_said_of_it(tmp_path: Path, server: str, problem: str) -> None:
+    found = settings_problems(tmp_path, f"kubernetes: {{server: '{server}'}}")
+    assert found == [f"gateway.yaml:1: kubernetes.server: {problem}"]
 
 
 @pytest.mark.parametrize("jwks", ["jwks.json", "kubernetes", "'https://i.example/keys'"])

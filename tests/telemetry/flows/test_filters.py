@@ -117,6 +117,8 @@ def test_one_value_of_a_key_and_every_key_must_match() -> None:
         ({"decision": "deny", "ended": "refused"}, "dropped"),
         ({"decision": "none", "ended": "timeout"}, "error"),
         ({"decision": "allow", "ended": "failed"}, "error"),
+        ({"decision": "allow", "ended": "timeout", "ended_by": "upstream"}, "error"),
+        ({"decision": "allow", "ended": "timeout", "ended_by": "gateway"}, "forwarded"),
         ({"decision": "allow", "ended": "closed", "would_deny": "no_rule"}, "audit"),
         ({"decision": "allow", "ended": "closed", "would_limit": "p#r.connections"}, "audit"),
         ({"decision": "allow", "ended": "reset"}, "forwarded"),

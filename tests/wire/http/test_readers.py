@@ -363,7 +363,7 @@ def test_the_lines_about_framing_are_read_whether_they_are_new_or_not(
 ) -> None:
     first, second = [FRAMED % (number, line, content) for number in (1, 2)]
     check_the_second_is_read_as_if_it_were_the_first(codec, first, second)
-    monkeypatch.setattr(readers, "_FRAMING", readers._FRAMING - {name})
+    monkeypatch.setattr(readers, "_DECISIVE", readers._DECISIVE - {name})
     with pytest.raises(AssertionError):
         check_the_second_is_read_as_if_it_were_the_first(codec, first, second)
 

@@ -40,7 +40,7 @@ class _Kept(NamedTuple):
     proved_at: float
 
 
-class Sessions:
+class TlsSessions:
     """`monotonic` is the clock; `looks` is how many sessions may be looked at, None for any number."""
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from gateway.intercept.sessions import LEAKS, LONGEST_SECONDS, LOOK_SECONDS, Sessions
+from gateway.intercept.tls_sessions import LEAKS, LONGEST_SECONDS, LOOK_SECONDS, TlsSessions
 from tests.helpers.tls_client import client_context
 from tests.helpers.tls_origin import Issuer
 
@@ -37,7 +37,11 @@ class Shaken:
 
 
 def test_the_last_one_is_found_by_its_key_and_its_context() -> None:
-    sessions, context, other = Sessions(Clock(), looks=None), ssl.create_default_context(), ssl.create_default_context()
+    sessions, context, other = (
+        TlsSessions(Clock(), looks=None),
+        ssl.create_default_context(),
+        ssl.create_default_context(),
+    )
     first, second = Shaken(), Shaken(resumed=True)
     sessions.keep("a", context, first)
     assert sessions.find("a", context) is first.made
@@ -49,7 +53,7 @@ def test_the_last_one_is_found_by_its_key_and_its_context() -> None:
 
 def test_a_session_proves_nothing_after_an_hour_however_often_it_was_taken_up() -> None:
     clock = Clock()
-    sessions, context = Sessions(clock, looks=None), ssl.create_default_context()
+    sessions, context = TlsSessions(clock, looks=None), ssl.create_default_context()
     sessions.keep("a", context, Shaken())
     clock.now += LONGEST_SECONDS / 2
     sessions.keep("a", context, Shaken(resumed=True))
@@ -64,7 +68,7 @@ def test_a_session_proves_nothing_after_an_hour_however_often_it_was_taken_up() 
 
 
 def test_they_are_bounded_and_the_one_unused_for_longest_goes() -> None:
-    sessions, context = Sessions(Clock(), size=2, looks=None), ssl.create_default_context()
+    sessions, context = TlsSessions(Clock(), size=2, looks=None), ssl.create_default_context()
     for key in ("a", "b"):
         sessions.keep(key, context, Shaken())
     assert sessions.find("a", context) is not None
@@ -75,7 +79,7 @@ def test_they_are_bounded_and_the_one_unused_for_longest_goes() -> None:
 
 def test_where_every_look_at_a_session_loses_memory_the_one_that_is_kept_goes_on() -> None:
     clock = Clock()
-    sessions, context = Sessions(clock, looks=10), ssl.create_default_context()
+    sessions, context = TlsSessions(clock, looks=10), ssl.create_default_context()
     first, resumed, refused, later = Shaken(), Shaken(resumed=True), Shaken(), Shaken()
     for shaken in (first, resumed, refused):
         sessions.keep("a", context, shaken)
@@ -87,7 +91,7 @@ def test_where_every_look_at_a_session_loses_memory_the_one_that_is_kept_goes_on
 
 
 def test_where_every_look_loses_memory_a_new_context_is_worth_one() -> None:
-    sessions, contexts = Sessions(Clock(), looks=10), [ssl.create_default_context() for _ in range(2)]
+    sessions, contexts = TlsSessions(Clock(), looks=10), [ssl.create_default_context() for _ in range(2)]
     shaken = [Shaken(), Shaken()]
     for context, each in zip(contexts, shaken, strict=True):
         sessions.keep("a", context, each)
@@ -95,7 +99,7 @@ def test_where_every_look_loses_memory_a_new_context_is_worth_one() -> None:
 
 
 def test_where_every_look_loses_memory_they_are_bounded_and_the_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    sessions, context = Sessions(Clock(), looks=2), ssl.create_default_context()
+    sessions, context = TlsSessions(Clock(), looks=2), ssl.create_default_context()
     shaken = [Shaken() for _ in range(4)]
     for number, each in enumerate(shaken):
         sessions.keep(number, context, each)
