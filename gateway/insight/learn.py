@@ -93,18 +93,17 @@ def learn(
     (of the policy's groups that a client is in, the one with the fewest clients), `namespace`, `user` (or SPIFFE ID) or
     `address`, which also stands in for what a client does not have. `now` is Unix time in seconds."""
     wanted: dict[tuple[str, int], list[tuple[Attempt, Occurrences]]] = defaultdict(list)
-    refused: dict[str, str] = {}
     lesson, judge = Lesson([], {}, 0), Judge(rules, now)
     for attempt, tally in attempts.items():
         why_not = _why_not(attempt, tally, judge)
         if why_not is None:
             wanted[attempt.host, attempt.port].append((attempt, tally))
         elif why_not:
-            (lesson.left_out if attempt.passed else refused)[attempt.destination] = why_not
+            lesson.left_out[attempt.destination] = why_not
         else:
             lesson.allowed_already += tally.count
-    opened = set() if group_by else {seen[0][0].destination for seen in wanted.values()}  # for everyone
-    lesson.left_out = {where: why for where, why in refused.items() if where not in opened} | lesson.left_out
+    for seen in wanted.values():  # other attempts at the same destination need not have fared as well
+        lesson.left_out.pop(seen[0][0].destination, None)
     shared: dict[_Rule, dict[str, _Evidence]] = defaultdict(dict)
     members = _members(wanted, judge) if group_by == "group" else {}
     for (host, port), seen in _spelt_alike(wanted).items():

@@ -106,9 +106,11 @@ class Interception:
             shaken = await self._accept_client(downstream, tunnel, draft.tls, offer.alpn)
             shaken_at = parts.clock.monotonic()
             if shaken.selected_alpn_protocol() == HTTP_2:
-                shared = offer.connection
-                extended_connect = shared is None or await shared.allows_extended_connect(parts.deadlines)
-                streams = CONNECTIONS if shared is None else STREAMS
+                extended_connect, streams = True, CONNECTIONS
+                if offer.connection is not None:
+                    settings = await offer.connection.settle(parts.deadlines)
+                    extended_connect = settings.extended_connect
+                    streams = min(STREAMS, CONNECTIONS * max(settings.streams, 1))
                 await converse_in_streams(downstream, draft, scope, parts, timeouts, extended_connect, streams)
             else:
                 dialer.alpn = tuple([each for each in dialer.alpn if each != HTTP_2])
