@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.chart.rendering import CHART, Run, template, with_values
+from tests.chart.rendering import CHART, HELMS, Run, template, with_values
 
 ISSUER = {"enabled": True, "issuerRef": {"name": "x"}}
 CAPTURING = {"enabled": True, "interfaces": ["cni0"], "pass": ["10.96.0.10"]}
@@ -117,6 +117,23 @@ def test_the_other_helm_refuses_as_well() -> None:
     for run in refused_by("helm3", REFUSED[:4]):
         assert run.status != 0
         assert any(re.search(message, run.err) for message in messages())
+
+
+def test_a_key_with_nothing_behind_it_is_refused_if_that_takes_a_section_or_a_default_away() -> None:
+    """Whatever else the templates would stumble over, which they do in no fixed order."""
+    empty = ["admin", "metrics", "policy", "test", "transparent", "identity.basic", "networkPolicy.exceptIPv4"]
+    tries: list[Mapping[str, object]] = [{key.replace(".", "__"): None} for key in empty]
+    for program in HELMS:
+        for key, run in zip(empty, refused_by(program, tries), strict=True):
+            assert f"{key}: a key with nothing behind it takes the default away: leave it out" in run.err, key
+
+
+def test_where_nothing_is_the_default_it_may_be_said() -> None:
+    accepted: list[Mapping[str, object]] = [
+        {"secrets": None, "probes__liveness": None, "imagePullSecrets": None, "gateway": None},
+        {"trustBundle": {"enabled": True, "secret": {"name": "x"}, "inLine": None}},
+    ]
+    assert [run.err for run in refused_by("helm4", accepted) if run.status != 0] == []
 
 
 def test_each_refusal_has_a_way_out() -> None:

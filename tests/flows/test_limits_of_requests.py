@@ -74,6 +74,7 @@ def bed(
         {"name": "unproven", "hosts": ["unproven.test"], "limits": [ONE]},
         {"name": "budget", "hosts": ["budget.test"], "limits": [{"bytes": "1500B/day"}]},
         {"name": "queue", "hosts": ["queue.test"], "limits": [QUEUE], **plainly},
+        {"name": "short", "hosts": ["short.test"], "limits": [{**QUEUE, "max_wait": "100ms"}], **plainly},
         {"name": "shadow", "hosts": ["shadow.test"], "limits": [{**ONE, "mode": "report"}], **plainly},
         {
             "name": "mute",
@@ -204,6 +205,16 @@ def test_a_destination_that_answers_no_handshake_is_left_alone(bed: Bed, mute: O
     with RawClient(bed.gateway.port) as client:
         statuses.append(status_of(client.connect(f"mute.test:{mute.port}")))
     assert statuses == [504, 504, 503]
+
+
+def test_a_connection_goes_on_after_a_request_that_waited_in_vain(bed: Bed, http: HttpOrigin) -> None:
+    with RawClient(bed.gateway.port) as client:
+        for status in (200, 429, 429):
+            client.send(f"GET http://short.test:{http.port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = client.read_head()
+            assert status_of(head) == status
+            assert b"\r\nConnection: close\r\n" not in head
+            client.read(_length(head))
 
 
 def _until(holds: Callable[[], bool]) -> None:

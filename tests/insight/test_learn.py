@@ -155,6 +155,18 @@ def test_nothing_is_learnt_from_what_was_refused_unreached_denied_or_allowed_alr
     }
 
 
+def test_a_destination_for_which_there_is_a_rule_is_not_left_out_for_those_that_did_not_reach_it() -> None:
+    records = (
+        seen("a.example", dialled_address=None),
+        seen("a.example", decision="deny", reason="no_rule"),
+        seen("a.example"),
+        seen("a.example", dialled_address=None, port=444),
+    )
+    lesson = learn(attempts(*records), rules_of(EMPTY), NOW)
+    assert [proposal.hosts for proposal in lesson.proposals] == [["a.example"]]
+    assert lesson.left_out == {"a.example:444": "was never reached"}
+
+
 def test_an_address_that_was_refused_says_what_would_open_it() -> None:
     refused = seen("wiki.example", decision="deny", reason="address_refused", dialled_address=None)
     lesson = learn(attempts(refused | {"refused": ["10.1.2.3 private use"]}), rules_of(EMPTY), NOW)
@@ -166,6 +178,12 @@ def test_an_address_that_was_refused_says_what_would_open_it() -> None:
 def test_what_was_reached_was_not_refused_for_its_address() -> None:
     refused = seen("wiki.example", decision="deny", reason="sni_mismatch", sni="x.example", dialled_address="10.1.2.3")
     assert learn(attempts(refused), rules_of(EMPTY), NOW).left_out == {"wiki.example:443": "was refused"}
+
+
+def test_what_was_refused_before_the_policy_had_its_rule_lacks_none() -> None:
+    refused = {**seen("b.example", decision="deny", dialled_address=None), "reason": "no_rule"}
+    lesson = learn(attempts(refused), rules_of("rules: [{name: b, hosts: [b.example]}]"), NOW)
+    assert (lesson.left_out, lesson.allowed_already) == ({}, 1)
 
 
 def test_grouped_by_group_a_rule_speaks_of_the_policys_own_and_of_the_narrowest() -> None:

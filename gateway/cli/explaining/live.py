@@ -22,12 +22,13 @@ from gateway.model.addresses import Address
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
+from gateway.model.names import HostName
 from gateway.net.dialer import TcpDialer
 from gateway.net.dns.answers import Alias, Missing
 from gateway.net.dns.cache import Resolution
 from gateway.net.dns.lookup import Attempt
 from gateway.net.stream import Stream
-from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
+from gateway.net.tls.contexts import HTTP_1_1, HTTP_2, client_context
 from gateway.net.tls.transport import TlsFailed, start_tls
 from gateway.serve.deadlines import DeadlineWheel
 
@@ -124,18 +125,28 @@ def _screen(permit: Permit, found: tuple[Address, ...], stages: Stages) -> None:
 # ------------------------------------------------------------------------------------------------------- the connection
 
 
-async def _reach(intent: Intent, permit: Permit, found: tuple[Address, ...], stages: Stages) -> None:
-    async def known(*_: object) -> Resolution:
-        return Resolution(found)
+class _Found:
+    """Fulfils `dialer.Names` for a name that was resolved before."""
 
-    dialer = TcpDialer(known, Stream, SystemClock(), DeadlineWheel(asyncio.get_running_loop()))
+    def __init__(self, found: tuple[Address, ...]) -> None:
+        self._resolution = Resolution(found)
+
+    def known(self, name: HostName) -> Resolution:
+        return self._resolution
+
+    async def resolve(self, name: HostName, within: float) -> Resolution:
+        return self._resolution
+
+
+async def _reach(intent: Intent, permit: Permit, found: tuple[Address, ...], stages: Stages) -> None:
+    dialer = TcpDialer(_Found(found), Stream, SystemClock(), DeadlineWheel(asyncio.get_running_loop()))
 
     async def dial() -> Stream:
         began_at = perf_counter()
-        dialled, stream, *_ = await dialer.dial(permit)
-        where = f"{dialled.address.uri_host}:{permit.authority.port}"
+        upstream = await dialer.dial(permit)
+        where = f"{upstream.dialled.address.uri_host}:{permit.authority.port}"
         stages.tell("dial", perf_counter() - began_at, f"connected to {where}")
-        return stream
+        return upstream.stream
 
     if _has_tls(intent, permit):
         await _look_at_peer(permit, dial, stages)
@@ -148,11 +159,17 @@ def _has_tls(intent: Intent, permit: Permit) -> bool:
 
 
 async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], stages: Stages) -> None:
-    """The peer as the system's trust store judges it. An untrusted one is dialled once more, to show who it is."""
+    """The peer as the system's trust store judges it, or where the rule inspects, as the gateway does. An untrusted one
+    is dialled once more, to show who it is."""
+    inspection = permit.terms.inspection
+    if inspection is None:
+        judge, whose = ssl.create_default_context(), "this machine"
+    else:
+        judge, whose = client_context(inspection.upstream_ca, ALPN), "the gateway"
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE  # only to print what it shows
     why_not = ""
-    for context in (ssl.create_default_context(), unverified):
+    for context in (judge, unverified):
         context.set_alpn_protocols(ALPN)
         stream, began_at = await dial(), perf_counter()
         try:
@@ -167,7 +184,7 @@ async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], s
             return
         finally:
             stream.abort()
-        verdict = f"NOT trusted by this machine: {why_not}" if why_not else "trusted by this machine"
+        verdict = f"NOT trusted by {whose}: {why_not}" if why_not else f"trusted by {whose}"
         stages.tell("tls", perf_counter() - began_at, "; ".join([*_peer_facts(peer), verdict]))
         return
 

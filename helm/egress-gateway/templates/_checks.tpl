@@ -2,14 +2,12 @@
 {{- define "egress-gateway.checks" -}}
 {{- $values := .Values }}
 {{- $gateway := default dict $values.gateway }}
-{{- $sections := "image policy identity identity.kubernetes identity.token identity.basic tls tls.clientCa tls.certManager inspection inspection.certManager trustBundle trustBundle.secret secrets limits admin ports drain security serviceAccount rbac service autoscaling probes probes.startup probes.readiness probes.liveness networkPolicy networkPolicy.apiServer lock transparent metrics test" }}
-{{- $keys := "replicaCount revisionHistoryLimit bindAddress clusterDomain image.repository ports.proxy ports.tls ports.health drain.preStopSeconds drain.timeoutSeconds serviceAccount.create networkPolicy.enabled identity.basic.key tls.clientCa.key inspection.certificateKey inspection.privateKeyKey limits.key admin.key trustBundle.key trustBundle.secret.key" }}
-{{- range $path := splitList " " (printf "%s %s" $sections $keys) }}
-{{- $value := $values }}
-{{- range splitList "." $path }}
-{{- $value = index $value . }}
+{{- range $path := .Files.Lines "files/needed.txt" }}
+{{- $at := $values }}
+{{- range $key := splitList "." $path }}
+{{- $at = index $at $key }}
 {{- end }}
-{{- if kindIs "invalid" $value }}
+{{- if kindIs "invalid" $at }}
 {{- fail (printf "%s: a key with nothing behind it takes the default away: leave it out" $path) }}
 {{- end }}
 {{- end }}
@@ -86,6 +84,7 @@
 
 {{- define "egress-gateway.checkSecrets" -}}
 {{- $values := .Values }}
+{{- $secrets := default dict $values.secrets }}
 {{- range $name, $section := dict "tls" $values.tls "inspection" $values.inspection }}
 {{- if $section.enabled }}
 {{- if eq (empty $section.existingSecret) (not $section.certManager.enabled) }}
@@ -102,10 +101,10 @@
 {{- if and $values.tls.clientCa.required (not $values.tls.clientCa.existingSecret) }}
 {{- fail "tls.clientCa.required needs tls.clientCa.existingSecret" }}
 {{- end }}
-{{- if lt (keys $values.secrets | join " " | replace "_" "-" | splitList " " | uniq | len) (len $values.secrets) }}
+{{- if lt (keys $secrets | join " " | replace "_" "-" | splitList " " | uniq | len) (len $secrets) }}
 {{- fail "secrets: two names that differ only in - and _ would be one volume" }}
 {{- end }}
-{{- range $name, $secret := $values.secrets }}
+{{- range $name, $secret := $secrets }}
 {{- range $host := $secret.hosts }}
 {{- if eq (toString $host) "*" }}
 {{- fail (printf "secrets.%s.hosts: name where it may be sent, not \"*\"" $name) }}
@@ -116,7 +115,7 @@
 {{- if eq (empty $values.trustBundle.secret.name) (empty $values.trustBundle.inLine) }}
 {{- fail "trustBundle needs exactly one of secret.name and inLine" }}
 {{- end }}
-{{- if contains "PRIVATE KEY" $values.trustBundle.inLine }}
+{{- if contains "PRIVATE KEY" (toString $values.trustBundle.inLine) }}
 {{- fail "trustBundle.inLine holds a private key, and would be given to everybody" }}
 {{- end }}
 {{- if not $values.trustBundle.matchLabels }}

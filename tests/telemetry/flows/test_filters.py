@@ -133,6 +133,7 @@ def test_verdicts_are_told_in_hubbles_words(flow: dict[str, str], verdict: str) 
     [
         ([("to_pod", "x")], "no filter is called 'to_pod'"),
         ([("verdict", "denied")], "verdict is one of forwarded, dropped, error, audit"),
+        ([("protocol", "udp")], "protocol is one of tls, http, tcp"),
         ([("port", "https")], "port is a number"),
         ([("port", "65536")], "port is a number"),
         ([("port", "\u0664")], "port is a number"),
