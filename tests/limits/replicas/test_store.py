@@ -305,9 +305,8 @@ DAY = Limit("d", Counted.BYTES, rate=10.0, period=1.0)
 class _Stopped:
     """The clock of a gateway on which the period of a budget does not end."""
 
-    monotonic = staticmethod(time.monotonic)
-
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
         self._time = time.time()
 
     def time(self) -> float:
@@ -328,6 +327,20 @@ async def test_a_budget_that_is_spent_is_not_carried_into_the_next_period_by_a_g
             while isinstance(await mine.take(draws), Lacking):  # noqa: ASYNC110  # Redis's own time passes
                 await asyncio.sleep(0.05)
         await mine.close()
+
+
+async def test_a_bandwidth_that_was_overdrawn_waits_until_the_store_has_something_again(tmp_path: Path) -> None:
+    """Of 2,500 bytes the burst is 500; the others take two seconds, and the next one a thousandth."""
+    pace, clock = Limit("p", Counted.BANDWIDTH, rate=1000.0, burst=500.0), _Stopped(lambda: 1.0)
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), clock, OnFailure.DENY, None)
+        await store.start()
+        assert store.spend(Draw(pace, (), 2500.0)) == 0.0
+        async with asyncio.timeout(15):
+            while not list(store.listed()):  # noqa: ASYNC110  # it is told in the background
+                await asyncio.sleep(0.01)
+        assert store.spend(Draw(pace, (), 0.0)) == pytest.approx(2.001)
+        await store.close()
 
 
 async def test_a_client_that_invents_keys_does_not_fill_the_store(
