@@ -30,7 +30,7 @@ from tests.helpers.client_hello import build_client_hello
 from tests.helpers.streams import receive, receive_all, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.unlimited import Unlimited
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
-from tests.policy.builders import build, rule
+from tests.policy.builders import build, deny, rule
 from tests.telemetry.drafts import accepted
 
 SECRET = "hunter2"
@@ -372,3 +372,19 @@ async def test_in_report_mode_what_a_client_says_first_is_observed() -> None:
         dialer.origin.close()
         walking.client.close()
     assert seal(walking.draft, 2000.0)["sni"] == "api.test"
+
+
+async def test_in_report_mode_a_name_that_follows_the_servers_first_bytes_is_noted_like_any() -> None:
+    dialer, hello = FakeDialer(), build_client_hello(server_name="other.test")
+    async with walk(dialer, build(deny("no", "other.test"), mode=Mode.REPORT)) as walking:
+        await send(walking.client, connect("mail.test"))
+        assert await receive(walking.client) == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        await send(dialer.origin, b"220 ready\r\n")
+        assert await receive_exactly(walking.client, 11) == b"220 ready\r\n"
+        await send(walking.client, hello)
+        assert await receive_exactly(dialer.origin, len(hello)) == hello
+        dialer.origin.close()
+        walking.client.close()
+    record = seal(walking.draft, 2000.0)
+    assert (record["sni"], record["would_deny"]) == ("other.test", Reason.SNI_DENIED)
+    assert record["would_deny_rule"] == "policy.yaml#no"
