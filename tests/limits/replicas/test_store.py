@@ -331,17 +331,20 @@ async def test_a_budget_that_is_spent_is_not_carried_into_the_next_period_by_a_g
         await mine.close()
 
 
-async def test_a_bandwidth_that_was_overdrawn_waits_until_the_store_has_something_again(tmp_path: Path) -> None:
-    """Of 2,500 bytes the burst is 500; the others take two seconds, and the next one a thousandth."""
-    pace, clock = Limit("p", Counted.BANDWIDTH, rate=1000.0, burst=500.0), _Stopped(lambda: 1.0)
+@pytest.mark.parametrize("counted", [Counted.BANDWIDTH, Counted.BYTES])
+async def test_what_moved_too_much_waits_until_the_store_has_something_again(tmp_path: Path, counted: Counted) -> None:
+    """Of 2,500 bytes the burst is 500; the others take two seconds, and the next one a thousandth. A budget waits for
+    its next period."""
+    limit, clock = Limit("l", counted, rate=1000.0, burst=500.0, period=86_400.0), _Stopped(lambda: 1.0)
     with RedisServer(tmp_path) as redis:
         store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), clock, OnFailure.DENY, None)
         await store.start()
-        assert store.spend(Draw(pace, (), 2500.0)) == 0.0
+        assert store.spend(Draw(limit, (), 2500.0)) == 0.0
         async with asyncio.timeout(15):
             while not list(store.listed()):  # noqa: ASYNC110  # it is told in the background
                 await asyncio.sleep(0.01)
-        assert store.spend(Draw(pace, (), 0.0)) == pytest.approx(2.001)
+        wait = 2.001 if counted is Counted.BANDWIDTH else 86_400.0 - clock.time() % 86_400.0
+        assert store.spend(Draw(limit, (), 0.0)) == pytest.approx(wait)
         await store.close()
 
 
