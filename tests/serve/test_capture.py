@@ -218,7 +218,7 @@ async def test_one_that_names_many_hosts_keeps_connections_to_few_of_them() -> N
             await send(dialer.origin, b"HTTP/1.1 204 No Content\r\n\r\n")
             assert (await receive(walking.client)).startswith(b"HTTP/1.1 204 ")
             origins.append(dialer.origin)
-        assert sum(not each.transport.is_closing() for each in dialer.streams) == CAPTURED_IDLE
+        assert 0 < sum(not each.transport.is_closing() for each in dialer.streams) <= CAPTURED_IDLE
         walking.client.close()
         await walking.over()
         assert all(each.transport.is_closing() for each in dialer.streams)
