@@ -302,3 +302,17 @@ async def test_what_a_peer_has_said_before_its_reset_can_be_heard_although_a_wri
     stream.write(b"what meets it")
     await until_lost(stream)
     assert listening.heard == [b"last words", "lost"]
+
+
+async def test_a_stream_is_congested_until_its_peer_has_taken_what_waited() -> None:
+    stream, peer = await stream_and_peer()
+    with peer:
+        while not stream.is_congested:
+            stream.write(bytes(64 * 1024))
+            await asyncio.sleep(0)
+        waiting = stream.queued()
+        while stream.queued():
+            await receive(peer)
+        assert waiting
+        assert not stream.is_congested
+        stream.abort()

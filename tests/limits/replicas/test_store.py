@@ -348,6 +348,19 @@ async def test_what_moved_too_much_waits_until_the_store_has_something_again(tmp
         await store.close()
 
 
+async def test_a_budget_in_report_mode_lets_all_pass_after_it_is_spent(tmp_path: Path) -> None:
+    draws = [Draw(Limit("b", Counted.BYTES, rate=1000.0, period=86_400.0, report=True), (), 0.0)]
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        store.spend(draws[0]._replace(amount=2500.0))
+        async with asyncio.timeout(15):
+            while not store.spend(draws[0]):  # noqa: ASYNC110  # it is told in the background
+                await asyncio.sleep(0.01)
+        assert isinstance(await store.take(draws), Taken)
+        await store.close()
+
+
 async def test_a_client_that_invents_keys_does_not_fill_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
