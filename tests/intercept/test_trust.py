@@ -75,9 +75,10 @@ async def test_they_are_bounded() -> None:
 
 async def test_what_cannot_be_read_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     trust, corp = Trust(), _authority()
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="too many"):
+    with monkeypatch.context() as patched:
         patched.setattr("gateway.intercept.trust.client_context", _no_descriptors)
-        await trust.context_for(corp, ())
+        with pytest.raises(OSError, match="too many"):
+            await trust.context_for(corp, ())
     await trust.context_for(corp, ())
 
 

@@ -5,10 +5,12 @@ import contextlib
 import socket
 import struct
 import time
+from typing import cast
 
 import pytest
 from hpack import Encoder
 
+from gateway.exchange.http2.channel import Channel
 from gateway.exchange.http2.upstream import SharedConnection, open_first_stream
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
@@ -104,7 +106,7 @@ async def test_the_bound_of_heads_holds_for_answers_and_the_destination_is_told(
     with peer:
         request = await open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges, False)
         request.expect("GET", False, changed.set)
-        request.stream.begin(REQUEST, b"", ())
+        cast("Channel", request.stream).begin(REQUEST, b"", ())
         told = await receive(peer)
         assert struct.pack(">HL", MAX_HEADER_LIST_SIZE, bound) in told
         await send(peer, settings_frame([]) + answer)
