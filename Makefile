@@ -69,11 +69,13 @@ fmt: ## format and sort imports
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix --select I .
 
-chart: ## regenerate files of the Helm chart: values.schema.json, and the copies of alerts and dashboard
+chart: ## regenerate files of the Helm chart: values.schema.json, needed.txt, and the copies of alerts and dashboard
 	@.ci/setup check
 	@mkdir -p build
 	@$(BIN)/python -m helm.values_schema helm/egress-gateway/values.yaml >build/values.schema.json
 	@mv build/values.schema.json helm/egress-gateway/values.schema.json
+	@$(BIN)/python -m helm.values_schema helm/egress-gateway/values.yaml --needed >build/needed.txt
+	@mv build/needed.txt helm/egress-gateway/files/needed.txt
 	@cp config/observability/alerts.yaml config/observability/dashboard.json helm/egress-gateway/files/
 
 manifests: ## render the chart into build/manifests, one file per object (ARGS="--values mine.yaml", NAME=, NAMESPACE=)

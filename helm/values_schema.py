@@ -5,6 +5,7 @@ A mapping is closed, so that a misspelt key is an error, unless its `@schema` sa
 mappings and nulls do not show their types: `@schema` must.
 
     python -m helm.values_schema VALUES > SCHEMA
+    python -m helm.values_schema VALUES --needed > LIST        # what the templates refuse to be without
 """
 
 import json
@@ -81,6 +82,17 @@ def _above(lines: Sequence[str], line: int, mark: str) -> Iterator[str]:
         yield lines[index].removeprefix(mark).strip()
 
 
+def needed_keys(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    """The keys of which a null would take away a section, or a default that is not empty, each after its section. A
+    schema that requires them would have editors mark every file that leaves defaults alone."""
+    for name, each in schema["properties"].items():
+        if "properties" in each:
+            yield f"{path}{name}"
+            yield from needed_keys(each, f"{path}{name}.")
+        elif "additionalProperties" not in each and "null" not in each["type"] and each["default"] not in ("", [], {}):
+            yield f"{path}{name}"
+
+
 def _plain(node: yaml.Node) -> Any:
     return yaml.safe_load(yaml.serialize(node))
 
@@ -91,4 +103,5 @@ def as_text(schema: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(as_text(schema_of(Path(sys.argv[1]).read_text(encoding="utf-8"))))
+    made = schema_of(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    sys.stdout.write("".join(f"{key}\n" for key in needed_keys(made)) if "--needed" in sys.argv else as_text(made))

@@ -1,15 +1,17 @@
 """Files, ports and programs of one run: two authorities, and nginx as the origin."""
 
 import contextlib
+import os
 import shutil
-import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from benchmarks.isolation import Unusable
 from gateway.intercept.authority import create_authority, read_authority
@@ -17,6 +19,7 @@ from gateway.model.names import HostName
 
 NAME = "origin.test"
 START_SECONDS = 60.0
+LAST_BYTES = 2000
 
 _NGINX = """\
 daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.errors; worker_processes 1; {user}
@@ -45,23 +48,33 @@ class Bed:
 
 @contextmanager
 def running(command: list[str], port: int) -> Iterator[int]:
-    """A program that listens on `port` when it is ready; its process id."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
+    """A program that listens on `port` when it is ready; its process id. Raises `Unusable` with what it said last."""
+    with tempfile.TemporaryFile() as said, _started(command, said) as process:
         deadline = time.monotonic() + START_SECONDS
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise Unusable(f"{command[0]} did not start: {process.communicate()[1].decode()[-2000:]}")
+                raise Unusable(f"{command[0]} did not start: {_last_of(said)}")
             time.sleep(0.05)
         yield process.pid
+
+
+@contextmanager
+def _started(command: list[str], said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """What it says goes to a file: nobody reads a pipe while it runs."""
+    process = subprocess.Popen(command, stdout=said, stderr=said)
+    try:
+        yield process
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
         process.kill()
-        process.communicate()
+        process.wait()
+
+
+def _last_of(said: IO[bytes]) -> str:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - LAST_BYTES))
+    return said.read().decode(errors="replace").strip() or "it said nothing"
 
 
 def _listens(port: int) -> bool:

@@ -26,7 +26,9 @@ CONNECTIONS = 128
 CONNECTIONS_PER_PEER = 16
 CONNECTION_SECONDS = 30.0
 STOP_SECONDS = 2
+STOP_LOOK_SECONDS = 0.1
 
+_logger = logging.getLogger(__name__)
 _arrivals = count(1)  # the loop's time does not tell apart those within one millisecond
 
 
@@ -74,6 +76,16 @@ class _Server(uvicorn.Server):
             await super().startup(list(sockets or ()))
         finally:
             self.decided.set()
+
+    async def main_loop(self) -> None:
+        """uvicorn's, which keeps the Date of responses and waits until it is told to stop. After a fault,
+        which is logged, it goes on to wait: requests are answered elsewhere."""
+        try:
+            await super().main_loop()
+        except Exception:
+            _logger.exception("the admin port has a fault: the Date of its responses stands still")
+            while not self.should_exit:  # noqa: ASYNC110  # an attribute of uvicorn's
+                await asyncio.sleep(STOP_LOOK_SECONDS)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

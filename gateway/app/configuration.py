@@ -14,6 +14,7 @@ from typing import TypeVar
 from gateway.app.inspection.client_certificates import load_client_certificates, read_part
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
+from gateway.limits.replicas.url import parse_store_url
 from gateway.model.client import IdentitySource
 from gateway.model.errors import ConfigError
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context
@@ -158,8 +159,8 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
 
 
 def load_files(settings: GatewaySettings) -> tuple[NamedFiles, LoadedPolicy]:
-    """All that gateway.yaml names. Raises `ConfigErrors` with what is wrong in any of them, and with inspectors that
-    cannot be made."""
+    """All that gateway.yaml names. Raises `ConfigErrors` with what is wrong in any of them, and with inspectors and a
+    store of limits that cannot be made."""
     problems: list[ConfigError] = []
 
     def load(read: Callable[[GatewaySettings], T]) -> T | None:
@@ -177,10 +178,21 @@ def load_files(settings: GatewaySettings) -> tuple[NamedFiles, LoadedPolicy]:
         client_certificates=load(load_client_certificates) or {},
     )
     load(check_inspectors)
+    load(check_store)
     policy = load(load_policy)
     if policy is None or problems:
         raise ConfigErrors(problems)
     return named, policy
+
+
+def check_store(settings: GatewaySettings) -> None:
+    """Raises `ConfigErrors` for a URL of no store, without quoting it: it may hold a password."""
+    if settings.limits.store == "memory":
+        return
+    try:
+        parse_store_url(settings.limits.store)
+    except ValueError as refusal:
+        raise ConfigErrors([ConfigError(settings.document.place(("limits", "store")), str(refusal))]) from None
 
 
 def load_materials(settings: GatewaySettings) -> Materials:

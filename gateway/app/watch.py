@@ -8,6 +8,7 @@ missed, not even one during the reading.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain
 from math import inf
 from pathlib import Path
 
@@ -35,11 +36,14 @@ async def watch(
             in_force = seen = files()
             retry_at = inf
         now = await asyncio.to_thread(_stamps, in_force) if in_force else {}
-        if now != seen or clock() >= retry_at:
-            follow = changed if now != seen else retry or changed
+        differs = any(now.get(path) != was for path, was in seen.items())
+        if differs or clock() >= retry_at:
+            follow = changed if differs else retry or changed
             retry_at = clock() + retry_after if await follow() else inf
             seen = now
 
 
 def _stamps(files: Mapping[Path, Stamp]) -> dict[Path, Stamp]:
-    return {path: stamp(path) for path in files}
+    """Also of new files of a policy directory: what is wrong in one keeps it out of force, and its cure is a change."""
+    beside = (file for path in files if path.is_dir() for file in path.glob("*.yaml"))
+    return {path: stamp(path) for path in chain(files, beside)}

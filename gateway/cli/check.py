@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gateway.admin.access import TokenFile
 from gateway.app.configuration import NamedFiles, load_files
 from gateway.cli.console import DAY, answers, complaints, counted, last_day, say
 from gateway.model.errors import ConfigError
@@ -61,10 +62,28 @@ def _check_gateway(file: Path | None) -> bool:
     if file is None and not is_there(GATEWAY_FILE):
         name = f"defaults, as there is no {GATEWAY_FILE} here"
     try:
-        named, loaded = load_files(load_settings(file, os.environ))
+        settings = load_settings(file, os.environ)
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
+    bad_token = list(_token_problems(settings))
+    try:
+        named, loaded = load_files(settings)
+    except ConfigErrors as refusal:
+        return _refuse(name, [*refusal.problems, *bad_token])
+    if bad_token:
+        return _refuse(name, bad_token)
     return _accept(name, loaded, list(_certificate_warnings(named, time.time())))
+
+
+def _token_problems(settings: GatewaySettings) -> Iterator[ConfigError]:
+    """What a start refuses, and a reload bears: while there is no token nobody has it."""
+    file = settings.admin.token_file
+    try:
+        if file is not None:
+            TokenFile(file)
+    except ConfigError as refusal:
+        why = refusal.problem.removeprefix("admin.token_file: ")
+        yield ConfigError(settings.document.place(("admin", "token_file")), f"{file}: {why}")
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from gateway.cli.admin_port import AdminPort
 from gateway.cli.console import answers, say, show, show_json, show_size
+from gateway.telemetry.formats.fields import authority_of
 
 Tunnel = Mapping[str, Any]
 
@@ -50,7 +51,7 @@ def close_one(config: Path | None, connection_id: str) -> bool:
 _COLUMNS: Mapping[str, Callable[[Tunnel], str]] = {
     "ID": lambda tunnel: tunnel["connection_id"],
     "CLIENT": lambda tunnel: tunnel["user"] or tunnel["client"],
-    "DESTINATION": lambda tunnel: f"{tunnel['host']}:{tunnel['port']}",
+    "DESTINATION": lambda tunnel: authority_of(tunnel["host"], tunnel["port"]),
     "RULE": lambda tunnel: tunnel["rule"],
     "GEN": lambda tunnel: str(tunnel["generation"]),
     "AGE": lambda tunnel: _age(tunnel["age_seconds"]),

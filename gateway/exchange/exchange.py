@@ -21,7 +21,7 @@ from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
 from gateway.exchange.scope import Judged, Scope
 from gateway.exchange.upstream import PoolKey, UpstreamSide
-from gateway.exchange.websocket.switching import switch
+from gateway.exchange.websocket.switching import check_not_switched, switch
 from gateway.model.authority import Authority
 from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
@@ -131,7 +131,8 @@ class Exchange:
     def _break_off(self, failure: BaseException) -> None:
         self._count(is_complete=False)
         if self._upstream is not None:
-            note_failure(self._parts.breakers, self._permit, self._upstream, failure)
+            if self._draft.status is None:
+                note_failure(self._parts.breakers, self._permit, self._upstream, failure)
             self._upstream.abort()
 
     async def _show_request(self, inspected: Inspected, judged: Judged) -> None:
@@ -160,6 +161,7 @@ class Exchange:
                 self._downstream, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
             )
             return False
+        check_not_switched(self._plan, response)
         if self._permit.terms.honour_retry_after:
             heed_retry_after(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
         is_healthy = note_answer(self._parts.breakers, self._permit, upstream, response.status)
@@ -212,7 +214,7 @@ class Exchange:
             return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
         from gateway.exchange.http2.upstream import open_first_stream  # noqa: PLC0415  # interception has loaded it
 
-        return await open_first_stream(reached, key, self._scope.pool, parts, self._plan.websocket)
+        return await open_first_stream(reached, key, self._scope.pool, parts)
 
     async def _ask_over(self, upstream: UpstreamSide) -> Response:
         draft, inspected = self._draft, self._inspected

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from gateway.exchange.fields import trailers_of
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
-from gateway.model.roles import Deadlines, Pace
+from gateway.model.roles import Deadlines, Pace, Waiting
 from gateway.net.relay import LOOKS
 from gateway.net.stream import HOLD_BOUND, Feeder, Stream
 from gateway.wire.http.messages import End, Event, Fields, MalformedMessage, Request, Response
@@ -25,11 +25,13 @@ _SMALL = 1024  # bytes
 class Signal:
     """Wakes the one task that waits for something to happen on either side."""
 
-    __slots__ = ("_loop", "_waiter")
+    __slots__ = ("_has_rung", "_loop", "_slot", "_waiter")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[bool] | None = None
+        self._slot: set[Waiting] | None = None
+        self._has_rung = False
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -39,7 +41,8 @@ class Signal:
         self.ring()
 
     def ring(self) -> None:
-        """Something happened; the waiting task checks what it was."""
+        """Something happened; the waiting task checks what it was, also if its time is over and it has not run yet."""
+        self._has_rung = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(True)
 
@@ -54,15 +57,14 @@ class Signal:
         looks, before = (1, 0) if moved is None else (LOOKS, moved())
         while looks:
             waiter: asyncio.Future[bool] = self._loop.create_future()
-            self._waiter = waiter
-            slot = deadlines.enlist(self, seconds if moved is None else seconds / LOOKS)
+            self._waiter, self._has_rung = waiter, False
+            slot = self._slot = deadlines.enlist(self, seconds if moved is None else seconds / LOOKS)
             try:
-                if await waiter:
+                if await waiter or self._has_rung:
                     return True
             finally:
-                slot.discard(self)
-                if self._waiter is not waiter:  # another task waits by now, perhaps in the same slot
-                    self.expire()
+                if self._waiter is waiter or self._slot is not slot:  # else another task waits by now in this slot
+                    slot.discard(self)
             now = before if moved is None else moved()
             looks, before = (looks - 1 if now == before else LOOKS), now
         return False

@@ -102,6 +102,8 @@ def learn(
             lesson.left_out[attempt.destination] = why_not
         else:
             lesson.allowed_already += tally.count
+    for seen in wanted.values():  # other attempts at the same destination need not have fared as well
+        lesson.left_out.pop(seen[0][0].destination, None)
     shared: dict[_Rule, dict[str, _Evidence]] = defaultdict(dict)
     members = _members(wanted, judge) if group_by == "group" else {}
     for (host, port), seen in _spelt_alike(wanted).items():

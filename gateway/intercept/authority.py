@@ -5,6 +5,7 @@ The authority may sign leaves only (path length 0) and, if it was made so, only 
 speaks for exactly one name, for days, and all leaves of a process share one key that is never written anywhere.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,9 @@ UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 """What `cryptography` raises for certificates of which OpenSSL accepts some."""
+
+# Systems trust such authorities, and destinations show such certificates: neither is the operator's to mend.
+warnings.filterwarnings("ignore", r"Parsed a (negative )?serial number", UserWarning)
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

@@ -26,6 +26,8 @@ _VERDICTS = {
     67: Reason.UPSTREAM_CERTIFICATE_WEAK,  # key of an authority
     68: Reason.UPSTREAM_CERTIFICATE_WEAK,  # digest of a signature
 }
+RIGHT_AFTER_SECONDS = 1.0
+
 _ABOUT_OUR_CERTIFICATE = frozenset(
     {
         "unknown ca",
@@ -95,6 +97,18 @@ async def handshake_downstream(
         rejects = failure.alert in _ABOUT_OUR_CERTIFICATE
         reason = Reason.CLIENT_REJECTED_CERTIFICATE if rejects else Reason.TLS_HANDSHAKE_FAILED
         raise DownstreamError(reason, failure.detail) from failure
+
+
+def left_without_request(alert: str | None, seconds: float) -> DownstreamError | None:
+    """Why a client left so long after its handshake without a request; None for no known reason. `alert` is the one
+    that it sent. Some clients check our certificate after the handshake, and leave with or without an alert."""
+    if alert in _ABOUT_OUR_CERTIFICATE:
+        return DownstreamError(Reason.CLIENT_REJECTED_CERTIFICATE, f"alert {alert} after the handshake")
+    if alert is not None:
+        return DownstreamError(Reason.DOWNSTREAM_RESET, f"alert {alert} after the handshake")
+    if seconds > RIGHT_AFTER_SECONDS:
+        return None
+    return DownstreamError(Reason.CLIENT_REJECTED_CERTIFICATE, "closed right after the handshake, without a request")
 
 
 def _upstream_error(failure: TlsFailed, presents: bool) -> UpstreamError:

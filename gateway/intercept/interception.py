@@ -18,7 +18,12 @@ from gateway.exchange.parts import Parts
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
 from gateway.intercept.dialer import CONNECTIONS, VerifyingDialer
-from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, handshake_downstream
+from gateway.intercept.handshakes import (
+    alpn_for_client,
+    alpn_for_destination,
+    handshake_downstream,
+    left_without_request,
+)
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
 from gateway.intercept.showing import Certificates
@@ -38,8 +43,6 @@ from gateway.net.tls.contexts import HTTP_2
 from gateway.policy.plan import Rules
 from gateway.wire.http2.settings import STREAMS
 from gateway.wire.target import HTTPS_PORT
-
-RIGHT_AFTER_SECONDS = 1.0
 
 
 class Inspected(NamedTuple):
@@ -103,9 +106,11 @@ class Interception:
             shaken = await self._accept_client(downstream, tunnel, draft.tls, offer.alpn)
             shaken_at = parts.clock.monotonic()
             if shaken.selected_alpn_protocol() == HTTP_2:
-                shared = offer.connection
-                extended_connect = shared is None or await shared.allows_extended_connect(parts.deadlines)
-                streams = CONNECTIONS if shared is None else STREAMS
+                extended_connect, streams = True, CONNECTIONS
+                if offer.connection is not None:
+                    settings = await offer.connection.settle(parts.deadlines)
+                    extended_connect = settings.extended_connect
+                    streams = min(STREAMS, CONNECTIONS * max(settings.streams, 1))
                 await converse_in_streams(downstream, draft, scope, parts, timeouts, extended_connect, streams)
             else:
                 dialer.alpn = tuple([each for each in dialer.alpn if each != HTTP_2])
@@ -177,13 +182,15 @@ class Interception:
             sides.certificate, sides.subject, sides.issuer = shown
 
     def _note_silence(self, downstream: Stream, draft: Draft, tunnel: Inspected, shaken_at: float) -> None:
-        """Note why no request came. Some clients check our certificate after the handshake, and leave without alert."""
+        """Note why no request came."""
         if not (downstream.is_lost or downstream.has_ended):
             draining = self._parts.draining
             note(InternalError(Reason.DRAINING) if draining else DownstreamError(Reason.IDLE_TIMEOUT), draft)
-        elif self._parts.clock.monotonic() - shaken_at > RIGHT_AFTER_SECONDS:
+            return
+        why = left_without_request(downstream.alert, self._parts.clock.monotonic() - shaken_at)
+        if why is None:
             draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.DOWNSTREAM
-        else:
-            detail = "closed right after the handshake, without a request"
-            note(DownstreamError(Reason.CLIENT_REJECTED_CERTIFICATE, detail), draft)
+            return
+        note(why, draft)
+        if why.reason is Reason.CLIENT_REJECTED_CERTIFICATE:
             self._rejections.note(tunnel.permit.rule, str(tunnel.name), tunnel.client.address)

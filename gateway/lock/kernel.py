@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from gateway.lock.steps import Step
 
@@ -21,7 +22,15 @@ def run(steps: Sequence[Step]) -> None:
     """Run them in order, up to the first that fails; none before all programs are found. Raises `KernelRefused`."""
     programs = {name: _find(name) for name in dict.fromkeys(step.command[0] for step in steps)}
     for step in steps:
-        _run(programs[step.command[0]], step)
+        if not step.unless_off or _holds_0(step.unless_off):
+            _run(programs[step.command[0]], step)
+
+
+def _holds_0(file: str) -> bool:
+    try:
+        return Path(file).read_text(encoding="ascii").strip() == "0"
+    except OSError:
+        return False
 
 
 def _find(name: str) -> str:

@@ -1,6 +1,6 @@
 """Whether asking for credentials could help a client that sent none (`challenge: auto`)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import chain, islice
 
 from gateway.model.client import Client, IdentitySource
@@ -11,13 +11,18 @@ from gateway.policy.decide import decide_for, judge, namespace_of
 from gateway.policy.groups import Membership
 from gateway.policy.plan import Rules
 
+BY_CREDENTIALS = frozenset({IdentitySource.BASIC, IdentitySource.TOKEN})
+"""What identifies a client that sent some after it was asked."""
+
 WITHOUT_CREDENTIALS = (IdentitySource.ADDRESS, IdentitySource.KUBERNETES)
 """What identifies a client that sent none."""
 
 
-def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: float) -> bool:
-    """Whether nothing allows the client as it is, but something would if it proved to be in some group. `now` is Unix
-    time in seconds."""
+def would_credentials_help(
+    client: Client, intent: Intent, rules: Rules, now: float, asked: Set[IdentitySource] = BY_CREDENTIALS
+) -> bool:
+    """Whether nothing allows the client as it is, but something would if it proved to be in some group, by what is in
+    use of `BY_CREDENTIALS`. `now` is Unix time in seconds."""
     if client.source not in WITHOUT_CREDENTIALS:
         return False
     as_it_is = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
@@ -35,8 +40,10 @@ def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: fl
 
     def if_proved(groups: set[str], at_most: int | None = None) -> Iterator[Membership]:
         """A user keeps what the pod at the address tells, and the doubts about it; a token speaks for itself."""
-        users = (index.joined(as_pod, each) for each in groups if index.is_proved_by_user(client.address, each))
-        tokens = (index.joined(anonymous, each) for each in groups if index.is_proved_by_token(client.address, each))
+        by_user = groups if IdentitySource.BASIC in asked else ()
+        users = (index.joined(as_pod, each) for each in by_user if index.is_proved_by_user(client.address, each))
+        by_token = groups if IdentitySource.TOKEN in asked else ()
+        tokens = (index.joined(anonymous, each) for each in by_token if index.is_proved_by_token(client.address, each))
         return chain(islice(users, at_most), islice(tokens, at_most))
 
     return any(

@@ -44,9 +44,12 @@ class Challenge(StrEnum):
 
 
 class CredentialSource(Protocol):
-    """One kind of credential, of a request head or of a connection. `asks`: a client may send it after a 407."""
+    """One kind of credential, of a request head or of a connection."""
 
-    asks: bool
+    @property
+    def asks(self) -> IdentitySource | None:
+        """What it identifies a client by that sends it after a 407; None if none does."""
+        ...
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
         """The client; None if it has no credential of this kind. Raises `DownstreamError` if it has one that is not
@@ -59,7 +62,7 @@ class PasswordFile:
     so that no password is kept. A check is slow on purpose: checks run in threads of their own, one at a time for each
     client address, so that guessing delays only the guesser's own credentials."""
 
-    asks = True
+    asks = IdentitySource.BASIC
 
     def __init__(self, users: Mapping[str, bytes]) -> None:
         self._users = users
@@ -124,7 +127,7 @@ class CertificateNames:
     """A certificate that TLS has verified. One that claims to be a SPIFFE SVID must be a valid one: exactly one URI,
     and that a workload's ID (X509-SVID sections 2 and 5.2)."""
 
-    asks = False
+    asks = None
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
         """See `CredentialSource`."""
@@ -169,8 +172,10 @@ class Identifier:
 
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
         """How to refuse a denied client: 407 if it is anonymous and credentials would have helped, else the denial."""
-        anonymous = client.source in WITHOUT_CREDENTIALS and any(source.asks for source in self.sources)
-        if self.challenge is Challenge.AUTO and anonymous and would_credentials_help(client, intent, rules, now):
+        if self.challenge is not Challenge.AUTO or client.source not in WITHOUT_CREDENTIALS:
+            return Refused(denial)
+        asked = {source.asks for source in self.sources if source.asks is not None}
+        if asked and would_credentials_help(client, intent, rules, now, asked):
             return DownstreamError(Reason.CREDENTIALS_MISSING, f"{denial.reason} without credentials")
         return Refused(denial)
 

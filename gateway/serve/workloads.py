@@ -17,7 +17,7 @@ from gateway.model.roles import HeaderFields
 class Workloads:
     """Fulfils `identify.CredentialSource`. Every address in `cidrs` is a pod's or a service's."""
 
-    asks = False
+    asks = None
 
     def __init__(self, directory: Directory, cidrs: Sequence[Network] = ()) -> None:
         self._directory = directory

@@ -31,6 +31,7 @@ from gateway.settings.leaves import (
     OptionalDuration,
     OutputPath,
     PolicyLocation,
+    Share,
     Size,
     Store,
     Text,
@@ -239,7 +240,7 @@ class OtlpSettings(Section):
     protocol: Literal["http", "grpc"] | None = key(
         None, "The protocol; null for what OTEL_EXPORTER_OTLP_PROTOCOL says, else http."
     )
-    sample: Annotated[float, Field(strict=True, ge=0, le=1)] = key(0.01, "The share of connections that are traced.")
+    sample: Share = key(0.01, "The share of connections that are traced.")
     always_sample: tuple[Literal["denied", "error"], ...] = key(["denied", "error"], "What is always traced.")
     signals: Annotated[tuple[Literal["traces", "metrics", "logs"], ...], Field(min_length=1)] = key(
         ["traces", "metrics"], "What is exported; logs are all records."

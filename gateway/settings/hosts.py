@@ -83,7 +83,7 @@ def parse_name(text: str) -> HostName:
     if parse_address(text) is not None or text.startswith("["):
         raise BadValue(f"{text!r} is an address: in a rule, addresses go into cidrs")
     if "*" in text:
-        raise BadValue(f'{text!r}: a star is alone or the first label, as in "*.example.com"')
+        raise BadValue(f"{text!r} is not a host name: a star is only for hosts")
     ascii_text = to_ascii(text)
     name = parse_host_name(ascii_text)
     if name is None:

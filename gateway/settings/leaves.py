@@ -44,6 +44,7 @@ from gateway.settings.units import (
     parse_port,
     parse_rate,
     parse_server_url,
+    parse_share,
     parse_size,
     parse_store,
     parse_text,
@@ -93,6 +94,7 @@ AutoSize = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{SIZE}$"}, {"const": "auto"}]}),
 ]
 Version = Annotated[Literal[1], PlainValidator(parse_version), WithJsonSchema({"const": 1})]
+Share = Annotated[float, PlainValidator(parse_share), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 Flag = Annotated[bool, PlainValidator(parse_flag), WithJsonSchema({"type": "boolean"})]
 Text = Annotated[str, PlainValidator(parse_text), _string()]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]

@@ -115,6 +115,13 @@ def parse_count(value: object) -> int:
     return value
 
 
+def parse_share(value: object) -> float:
+    """A number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BadValue(f"must be a number from 0 to 1, not {show_value(value)}")
+    return float(value)
+
+
 def parse_burst(value: object) -> int:
     """A number of things, or a size for bandwidth."""
     return parse_size(value) if isinstance(value, str) else parse_count(value)

@@ -433,3 +433,16 @@ async def test_a_tunnel_is_closed_with_the_token_only_and_that_is_audited(runnin
         ("close tunnel", "done", repr(TUNNEL.connection_id)),
         ("close tunnel", "failed", "'nowhere'"),
     ]
+
+
+async def test_a_fault_of_the_server_is_logged_at_once_and_neither_ends_it_nor_spoils_its_stop(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> bool:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr("uvicorn.Server.on_tick", fail)
+    async with asyncio.timeout(10):
+        while caplog.text.count("planted") < 2:  # noqa: ASYNC110  # of both listeners; nobody else is told
+            await asyncio.sleep(0.02)
+    assert (await running.health.get("/healthz")).status_code == 200

@@ -64,3 +64,12 @@ def test_what_is_wrong_in_any_of_the_named_files_is_told_at_once(tmp_path: Path)
         load_configuration(Sources(file), {})
     places = [str(problem).split(": ")[0] for problem in refused.value.problems]
     assert places == [f"{tmp_path}/users:1", f"{file}:2", f"{policy}:1"]
+
+
+@pytest.mark.parametrize("store", ["redis://u:s3cret@a/zero", "redis://u:s3cret@a:99999", "redis://a?s3cret=1"])
+def test_a_store_of_limits_that_cannot_be_is_told_with_its_place_and_not_quoted(tmp_path: Path, store: str) -> None:
+    write(tmp_path / "gateway.yaml", f"limits:\n  store: {store}\n")
+    with pytest.raises(ConfigErrors) as refused:
+        load_configuration(Sources(tmp_path / "gateway.yaml"), {})
+    assert str(refused.value).startswith(f"{tmp_path}/gateway.yaml:2: limits.store: ")
+    assert "s3cret" not in str(refused.value)

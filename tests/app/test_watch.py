@@ -159,6 +159,18 @@ async def test_a_bad_file_is_read_once_and_its_repair_is_noticed(tmp_path: Path)
         assert rules_of(watching.policy) == ["new"]
 
 
+async def test_the_repair_of_a_new_file_is_noticed_that_never_came_into_force(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", text("old"))
+    async with run(Watching(await in_force(tmp_path))) as watching:
+        file = write(tmp_path / "b.yaml", "rules: [")
+        await watching.until(1)
+        assert await watching.after_looks() == 1
+        write(file, text("new"))
+        await watching.until(2)
+        assert rules_of(watching.policy) == ["old", "new"]
+        assert await watching.after_looks() == 2
+
+
 class ChangedMeanwhile(Watching):
     """Somebody writes the file again when the first reload has just read it."""
 

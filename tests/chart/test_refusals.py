@@ -1,10 +1,13 @@
 """What would be insecure or could not work is refused by the templates, also where the schema is turned off."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from tests.chart.rendering import CHART, Run, template, with_values
+import yaml
+
+from tests.chart.rendering import CHART, HELMS, Run, template, with_values
 
 ISSUER = {"enabled": True, "issuerRef": {"name": "x"}}
 CAPTURING = {"enabled": True, "interfaces": ["cni0"], "pass": ["10.96.0.10"]}
@@ -49,6 +52,10 @@ REFUSED: list[Mapping[str, object]] = [
     {"networkPolicy__clients": []},
     {"networkPolicy__dns": []},
     {"networkPolicy__dnsPorts": []},
+    {
+        "identity__kubernetes__enabled": True,
+        "networkPolicy": {"apiServer": {"cidrs": ["192.0.2.1/32"], "ports": []}},
+    },
     {"lock__namespaces": ["shop", "egress"]},
     {"networkPolicy": {"enabled": False, "dns": []}, "lock__namespaces": ["shop"]},
     {"transparent": {**CAPTURING, "interfaces": []}},
@@ -87,10 +94,46 @@ def test_every_refusal_is_reached_and_nothing_is_rendered_then() -> None:
     assert len(messages()) > 25
 
 
+def sections(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The path of every mapping, with `__` between its keys."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield above + key
+            yield from sections(value, f"{above}{key}__")
+
+
+def test_a_section_with_nothing_behind_it_is_needless_or_refused_with_a_message() -> None:
+    paths = list(sections(yaml.safe_load((CHART / "values.yaml").read_text())))
+    failed = {}
+    for path, run in zip(paths, refused_by("helm4", [{path: None} for path in paths]), strict=True):
+        if run.status:
+            failed[path] = run.err
+    assert {"image", "ports", "tls__clientCa", "networkPolicy__apiServer"} <= set(failed)
+    for path, message in failed.items():
+        assert f"{path.replace('__', '.')}: a key with nothing behind it" in message
+
+
 def test_the_other_helm_refuses_as_well() -> None:
     for run in refused_by("helm3", REFUSED[:4]):
         assert run.status != 0
         assert any(re.search(message, run.err) for message in messages())
+
+
+def test_a_key_with_nothing_behind_it_is_refused_if_that_takes_a_section_or_a_default_away() -> None:
+    """Whatever else the templates would stumble over, which they do in no fixed order."""
+    empty = ["admin", "metrics", "policy", "test", "transparent", "identity.basic", "networkPolicy.exceptIPv4"]
+    tries: list[Mapping[str, object]] = [{key.replace(".", "__"): None} for key in empty]
+    for program in HELMS:
+        for key, run in zip(empty, refused_by(program, tries), strict=True):
+            assert f"{key}: a key with nothing behind it takes the default away: leave it out" in run.err, key
+
+
+def test_where_nothing_is_the_default_it_may_be_said() -> None:
+    accepted: list[Mapping[str, object]] = [
+        {"secrets": None, "probes__liveness": None, "imagePullSecrets": None, "gateway": None},
+        {"trustBundle": {"enabled": True, "secret": {"name": "x"}, "inLine": None}},
+    ]
+    assert [run.err for run in refused_by("helm4", accepted) if run.status != 0] == []
 
 
 def test_each_refusal_has_a_way_out() -> None:

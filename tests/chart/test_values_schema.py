@@ -7,7 +7,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from helm.values_schema import UnknownType, as_text, schema_of
+from helm.values_schema import UnknownType, as_text, needed_keys, schema_of
 from tests.chart.rendering import CHART, template, with_values
 from tests.helpers.pages import PAGES, Block, blocks
 
@@ -17,6 +17,10 @@ VALUES = (CHART / "values.yaml").read_text()
 def test_the_schema_is_up_to_date() -> None:
     """`make chart` makes it anew."""
     assert (CHART / "values.schema.json").read_text() == as_text(schema_of(VALUES))
+
+
+def test_so_is_the_list_of_what_the_templates_need() -> None:
+    assert (CHART / "files" / "needed.txt").read_text().splitlines() == list(needed_keys(schema_of(VALUES)))
 
 
 EXAMPLES = [
@@ -39,6 +43,8 @@ MISFITS: list[dict[str, object]] = [
     {"lock__namespaces": [""]},
     {"admin__key": ""},
     {"transparent__interfaces": ["cni0; rm"]},
+    {"transparent__pass": ["kube-dns"]},
+    {"proxyProtocolFrom": ["lb.example"]},
 ]
 
 
@@ -84,3 +90,12 @@ def test_a_key_whose_type_nothing_tells_is_an_error(text: str, message: str) -> 
     with pytest.raises(UnknownType) as refusal:
         schema_of(text)
     assert str(refusal.value) == message
+
+
+def test_needed_are_sections_and_what_has_a_default_that_null_would_take_away() -> None:
+    schema = schema_of(
+        "name: a\nempty: ''\nflag: false\n# @schema {type: [integer, 'null']}\nmaybe: 1\n"
+        "# @schema {additionalProperties: true}\nopen: {a: 1}\n# @schema {items: {type: string}}\nsome: [a]\n"
+        "inner:\n  # @schema {items: {type: string}}\n  none: []\n  number: 0\n"
+    )
+    assert list(needed_keys(schema)) == ["name", "flag", "some", "inner", "inner.number"]

@@ -154,6 +154,20 @@ def test_certificates_and_keys_are_checked_with_the_settings_that_name_them(
     assert capsys.readouterr().err == f"{path}:2: listeners[0].tls.key: {problem}\n"
 
 
+@pytest.mark.parametrize(("token", "why"), [(None, "No such file or directory"), ("\n", "is empty")])
+def test_a_token_that_a_start_would_refuse_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], token: str | None, why: str
+) -> None:
+    if token is not None:
+        (tmp_path / "token").write_text(token)
+    write(tmp_path, "users", "x")
+    path = write(tmp_path, "gateway.yaml", "admin:\n  token_file: token\nidentity: {basic: {htpasswd: users}}\n")
+    assert not check_files([path])
+    users, told = capsys.readouterr().err.splitlines()
+    assert users.startswith(f"{tmp_path}/users:1: ")
+    assert told == f"{path}:2: admin.token_file: {tmp_path}/token: {why}"
+
+
 def test_certificates_that_have_expired_or_soon_will_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

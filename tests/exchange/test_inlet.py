@@ -61,6 +61,33 @@ async def test_a_ring_that_comes_with_the_end_of_the_time_is_heard() -> None:
     assert await waiting
 
 
+async def test_a_ring_that_comes_behind_the_end_of_the_time_is_heard() -> None:
+    """A look at what has moved would pass over it, and nobody would look at what has rung again."""
+    wheel, signal = DeadlineWheel(asyncio.get_running_loop(), TICK), Signal()
+    for moved in (None, lambda: 0):
+        waiting = asyncio.create_task(signal.rings_within(60, wheel, moved))
+        await asyncio.sleep(0)
+        signal.expire()
+        signal.ring()
+        async with asyncio.timeout(5):
+            assert await waiting
+
+
+async def test_a_wait_that_another_task_leaves_behind_ends_no_look_of_the_one_that_follows() -> None:
+    deadlines, signal = HandDeadlines(), Signal()
+    former = asyncio.create_task(signal.rings_within(1.0, deadlines))
+    await asyncio.sleep(0)
+    following = asyncio.create_task(signal.rings_within(4.0, deadlines, lambda: 0))
+    await asyncio.sleep(0)
+    former.cancel()
+    await asyncio.wait([former])
+    for _ in range(3):
+        await _pass(deadlines, 1.0)
+    assert not following.done()
+    await _pass(deadlines, 1.0)
+    assert not await following
+
+
 async def test_what_moves_without_a_ring_begins_the_time_anew_and_not_twice_of_it() -> None:
     deadlines, signal, moved = HandDeadlines(), Signal(), [0]
     waiting = asyncio.create_task(signal.rings_within(4.0, deadlines, lambda: moved[0]))

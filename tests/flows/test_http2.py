@@ -14,9 +14,10 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame
 from gateway.intercept.dialer import CONNECTIONS
 from gateway.model.reasons import Reason
 from gateway.wire.http2.codes import ErrorCode
+from gateway.wire.http2.frames import header_frames
 from tests.flows.interception import HOST, Bed, inspecting
 from tests.helpers.http2_client import Http2Client, request
-from tests.helpers.http2_origin import Answer, Asked, Http2Origin, Speaking
+from tests.helpers.http2_origin import Answer, Asked, Http2Origin, Speaking, plain
 from tests.helpers.tls_origin import Issuer, TlsOrigin
 
 PIECE = b"x" * 16384
@@ -44,6 +45,16 @@ def _empty(status: str) -> Answer:
 def _broken(speaking: Speaking, asked: Asked) -> None:
     speaking.h2.send_headers(asked.stream, [(":status", "200")])
     speaking.h2.reset_stream(asked.stream, ErrorCode.ENHANCE_YOUR_CALM)
+    speaking.flush()
+
+
+def _cancelled(speaking: Speaking, asked: Asked) -> None:
+    speaking.h2.reset_stream(asked.stream, ErrorCode.INTERNAL_ERROR)
+    speaking.flush()
+
+
+def _unfinished(speaking: Speaking, asked: Asked) -> None:
+    speaking.h2.send_headers(asked.stream, [(":status", "200")])
     speaking.flush()
 
 
@@ -108,13 +119,31 @@ def _large_head(speaking: Speaking, asked: Asked) -> None:
     speaking.reply(asked.stream, b"hello\n", ("x-large", "-" * 3000))
 
 
-OTHERS = ("strict.test", "limited.test", "stalling.test", "brief.test", "slow.test")
+def _window_of_nothing(speaking: Speaking, asked: Asked) -> None:
+    speaking.socket.sendall(bytes((0, 0, 4, 8, 0)) + asked.stream.to_bytes(4, "big") + bytes(4))
+
+
+def _trailers_within(speaking: Speaking, asked: Asked) -> None:
+    speaking.socket.sendall(header_frames(asked.stream, b"\0\1a\1b", ends=False))
+
+
+def _last_words(speaking: Speaking, asked: Asked) -> None:
+    for _ in range(3):
+        speaking.h2.send_data(asked.stream, PIECE)
+    speaking.h2.end_stream(asked.stream)
+
+
+BREAKER = {"failures": 2, "window": "60s", "open": "60s"}
+OTHERS = ("strict.test", "limited.test", "stalling.test", "brief.test", "slow.test", "mute.test", "failing.test")
 ANSWERS = {
     "/trailers": _trailers,
     "/hints": _hints,
     "/204": _empty("204"),
     "/304": _empty("304"),
     "/broken": _broken,
+    "/cancelled": _cancelled,
+    "/early": plain,
+    "/unfinished": _unfinished,
     "/dies": _dies(begins=False),
     "/dies-within": _dies(begins=True),
     "/refused": _refused,
@@ -125,6 +154,9 @@ ANSWERS = {
     "/length": _malformed_length,
     "/split": _malformed_field,
     "/large": _large_head,
+    "/socket-window": _window_of_nothing,
+    "/socket-trailers": _trailers_within,
+    "/socket-last": _last_words,
 }
 
 
@@ -135,7 +167,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 @pytest.fixture(scope="module")
 def origin(issuer: Issuer) -> Iterator[Http2Origin]:
-    with Http2Origin(issuer.context(HOST, *OTHERS), ANSWERS) as origin:
+    with Http2Origin(issuer.context(HOST, *OTHERS), ANSWERS, early=frozenset({"/early"})) as origin:
         yield origin
 
 
@@ -147,6 +179,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, issuer: I
         {"name": "site", "hosts": [HOST], "timeouts": {"idle": "20s"}},
         {"name": "strict", "hosts": ["strict.test"], "inspect": strict},
         {"name": "stalling", "hosts": ["stalling.test"], "timeouts": {"idle": "1s"}},
+        {"name": "failing", "hosts": ["mute.test", "failing.test"], "timeouts": {"idle": "500ms"}, "breaker": BREAKER},
         {"name": "brief", "hosts": ["brief.test"], "timeouts": {"lifetime": "1s"}},
         {"name": "slow", "hosts": ["slow.test"], "timeouts": {"idle": "500ms"}, "limits": [{"bandwidth": "16KiB/s"}]},
         {"name": "limited", "hosts": ["limited.test"], "limits": [{"requests": "1/m", "burst": 1}]},
@@ -313,6 +346,21 @@ def test_a_denied_stream_is_told_so_in_its_own_protocol(bed: Bed, origin: Http2O
     assert (record["decision"], record["reason"], record["status"]) == ("deny", Reason.REQUEST_DENIED, 200)
 
 
+@pytest.mark.parametrize(("host", "path", "status"), [("strict.test", "/no", "403"), (HOST, "/early", "200")])
+def test_an_answer_to_half_a_request_can_be_read_before_the_reset_behind_it(
+    bed: Bed, host: str, path: str, status: str
+) -> None:
+    """Each read returns one record. curl 7.88 tells nothing of an answer that is in one record with the reset."""
+    with bed.client(host, "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, request("POST", _authority(bed, host), path), ends=False))
+        client.until(lambda it: 1 in it.ended)
+        assert _status(client, 1) == status
+        assert client.reset_code(1) is None
+        client.until(lambda it: it.reset_code(1) is not None)
+        assert client.reset_code(1) == ErrorCode.NO_ERROR
+
+
 def test_a_limit_is_told_to_grpc_as_exhausted_with_the_time_to_come_again(bed: Bed, origin: Http2Origin) -> None:
     with bed.client("limited.test", "h2") as tls:
         client = Http2Client(tls)
@@ -323,6 +371,25 @@ def test_a_limit_is_told_to_grpc_as_exhausted_with_the_time_to_come_again(bed: B
         told = dict(client.heads[3][0])
         assert (told[":status"], told["grpc-status"]) == ("200", "8")
         assert int(told["grpc-retry-pushback-ms"]) > 1000
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status"), [("mute.test", "/silent", "504"), ("failing.test", "/cancelled", "502")]
+)
+def test_a_destination_that_answers_nothing_in_its_streams_is_left_alone(
+    bed: Bed, origin: Http2Origin, host: str, path: str, status: str
+) -> None:
+    authority = _authority(bed, host)
+    with bed.client(host, "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, authority, "/unfinished")  # which is an answer, if not a whole one
+        client.until(lambda it: it.reset_code(1) is not None)
+        for stream, expected in ((3, status), (5, status), (7, "503")):
+            client.get(stream, authority, path)
+            assert client.answer(stream)[0] == expected
+    asked = [each for each in origin.requests if each.value(":authority") == authority]
+    assert [each.value(":path") for each in asked] == ["/unfinished", path, path]
+    bed.gateway.wait_for_records(1, host=host, path=path, reason=Reason.DESTINATION_UNAVAILABLE)
 
 
 # WebSockets.
@@ -354,6 +421,37 @@ def test_a_web_socket_over_extended_connect_is_passed_on_and_judged(bed: Bed, or
         client.send(client.head(1, _connect(_authority(bed, "strict.test"), "/socket"), ends=False))
         client.until(lambda it: 1 in it.ended)
         assert _status(client, 1) == "403"
+
+
+@pytest.mark.parametrize("path", ["/socket-window", "/socket-trailers"])
+def test_a_web_socket_whose_destination_breaks_the_protocol_is_cut_off_at_once(bed: Bed, path: str) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        began = time.monotonic()
+        client.send(client.head(1, _connect(_authority(bed), path), ends=False))
+        client.until(lambda it: it.heads[1])
+        client.send(client.data(1, b"x"))
+        client.until(lambda it: it.reset_code(1) is not None)
+        assert client.reset_code(1) == ErrorCode.INTERNAL_ERROR
+        assert time.monotonic() - began < 10  # half of what it may idle
+        client.get(3, _authority(bed), "/good")
+        assert client.answer(3) == ("200", b"hello\n")
+    [record] = bed.gateway.wait_for_records(1, path=path)
+    assert (record["reason"], record["ended_by"]) == (Reason.MALFORMED_RESPONSE, "upstream")
+
+
+def test_what_a_slow_client_takes_of_a_web_socket_after_its_end_is_counted(bed: Bed) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls, {4: 1000})
+        client.send(client.head(1, _connect(_authority(bed), "/socket-last"), ends=False))
+        client.until(lambda it: it.heads[1])
+        client.send(client.data(1, b"x"))
+        client.until(lambda it: len(it.bodies[1]) == 1000)
+        client.send(client.window(1, 100_000))
+        client.until(lambda it: 1 in it.ended)
+        assert client.bodies[1] == 3 * PIECE
+    [record] = bed.gateway.wait_for_records(1, path="/socket-last")
+    assert (record["bytes_up"], record["bytes_down"], record["ended"]) == (1, 3 * len(PIECE), "closed")
 
 
 def test_a_web_socket_ends_with_the_lifetime_of_its_tunnel(bed: Bed) -> None:
@@ -450,6 +548,25 @@ def test_a_gateway_that_drains_says_so_and_finishes_what_is_under_way(
         client.send(client.data(1, b"", ends=True))
         assert client.answer(1) == ("200", b"hello\n")
         client.until(lambda it: it.is_over)
+
+
+def test_a_client_is_told_of_as_many_streams_as_its_destination_takes(tmp_path: Path, issuer: Issuer) -> None:
+    streams = range(1, 4 * CONNECTIONS, 2)
+    with (
+        Http2Origin(issuer.context(HOST), streams=2) as origin,
+        inspecting(
+            tmp_path, cast("TlsOrigin", origin), issuer, time.time(), [{"name": "site", "hosts": [HOST]}]
+        ) as bed,
+        bed.client(HOST, "h2") as tls,
+    ):
+        client = Http2Client(tls)
+        client.until(lambda it: it.frames)
+        first = client.frames[0]
+        assert isinstance(first, SettingsFrame)
+        assert first.settings[SettingCodes.MAX_CONCURRENT_STREAMS] == len(streams)
+        client.send(*[client.head(n, request("GET", _authority(bed), f"/few/{n}")) for n in streams])
+        assert [client.answer(n) for n in streams] == [("200", b"hello\n")] * len(streams)
+        assert len(origin.requests) == len(streams)
 
 
 def _rss(pid: int) -> int:

@@ -292,6 +292,12 @@ def test_a_head_that_is_too_large_is_answered_in_words(bed: Bed) -> None:
         frames: list[Frame] = [HeadersFrame(1, data=block + again, flags=["END_HEADERS", "END_STREAM"])]
         client.send(*frames)
         assert client.answer(1)[0] == "431"
+        block = client.encoder.encode(post(("big", "x" * 4000))) + again
+        frames = [HeadersFrame(3, data=block, flags=["END_HEADERS"]), client.data(3, b"abc"), client.data(3, b"d")]
+        client.send(*frames, client.head(3, [("a", "trailer")]))
+        assert client.answer(3)[0] == "431"
+        assert client.reset_code(3) is None
+        assert client.goaway is None
 
 
 def test_a_request_under_way_is_told_by_its_record_what_ended_its_connection(bed: Bed) -> None:

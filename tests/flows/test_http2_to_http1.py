@@ -170,6 +170,18 @@ def test_a_handshake_that_is_not_answered_rightly_opens_no_web_socket(bed: Bed) 
     assert record["reason"] == Reason.UPGRADE_FAILED
 
 
+def test_an_ordinary_success_is_not_taken_for_a_web_socket(bed: Bed) -> None:
+    """To a client that asks by extended CONNECT it would be one: what follows would be read as its frames."""
+    head = [(":method", "CONNECT"), (":protocol", "websocket"), *request("", _authority(bed), "/no-socket")[1:]]
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, head, ends=False))
+        client.until(lambda it: 1 in it.ended)
+        assert client.heads[1][0][0] == (":status", "502")
+    [record] = bed.gateway.wait_for_records(1, path="/no-socket")
+    assert (record["status"], record["reason"]) == (502, Reason.UPGRADE_FAILED)
+
+
 def test_a_client_is_told_of_as_many_streams_as_it_may_have_connections_and_has_no_more(bed: Bed) -> None:
     """It could take all descriptors of the gateway else, a hundred with each tunnel."""
     before = len(bed.origin.requests)

@@ -131,6 +131,10 @@ def forbidden(talk: Talk, got: Got) -> None:
     talk.reply(b"this is forb" + b"idden")
 
 
+def described(talk: Talk, got: Got) -> None:
+    talk.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: lzma\r\nContent-Length: 9\r\n\r\n")
+
+
 def switching(talk: Talk, got: Got) -> None:
     talk.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Kind: odd\r\n\r\n")
 
@@ -153,6 +157,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         "/forbidden": forbidden,
         "/switched": switching,
         "/not-switched": switching,
+        "/described": described,
         **{f"/split/{cut}": swallow for cut in CUTS},
     }
     rules: list[dict[str, Any]] = [
@@ -273,6 +278,16 @@ def test_content_that_cannot_be_read_is_refused_unless_the_inspector_lets_it(sto
     assert story.ask("lenient", "/lzma/lenient", b"abc", "Content-Encoding: lzma")[0] == 200
     assert story.ask("keys", "/broken", b"no gzip at all", "Content-Encoding: gzip")[0] == 403
     assert story.record("/broken")["reason"] == Reason.CONTENT_UNREADABLE
+
+
+def test_a_coding_of_no_content_hides_nothing(story: Story) -> None:
+    assert story.ask("keys", "/lzma/empty", b"", "Content-Encoding: lzma")[0] == 200
+    with story.client("drafts") as client:
+        client.ask(f"drafts.test:{story.origin.port}", "/described", method="HEAD")
+        head = client.read_head()
+    assert status_of(head) == 200
+    assert b"Content-Encoding: lzma" in head
+    assert story.record("/described")["decision"] == "allow"
 
 
 def test_a_bomb_is_refused_and_takes_no_memory(story: Story) -> None:

@@ -243,6 +243,18 @@ def test_a_client_that_does_so_in_words_has_rejected_it_as_well(bed: Bed, alert:
     assert (record["reason"], record["detail"]) == (Reason.CLIENT_REJECTED_CERTIFICATE, detail)
 
 
+def test_a_client_that_ends_tls_for_another_fault_has_not_rejected_our_certificate(bed: Bed) -> None:
+    seen = len(bed.gateway.quiet())
+    hello = HelloInMemory(client_context(bed.ca), HOST)
+    with RawClient(bed.gateway.port) as client:
+        client.connect(f"{HOST}:{bed.origin.port}", early=hello.hello)
+        hello.finish(client.socket)
+        client.send(hello.alert_over(b"\x17\x03\x03\x00\x20" + bytes(32)))
+        [record] = bed.gateway.quiet()[seen:]
+    assert (record["reason"], record["ended"]) == (Reason.DOWNSTREAM_RESET, "reset")
+    assert record["detail"] == "alert bad record mac after the handshake"
+
+
 def test_a_destination_that_closes_between_requests_is_dialled_and_proved_again(bed: Bed) -> None:
     def closing(talk: Talk, got: Got) -> None:
         talk.reply(b"once\n", "200 OK", "Connection: close")

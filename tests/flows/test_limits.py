@@ -73,6 +73,11 @@ def _be_out_of_order(talk: Talk, got: Got) -> None:
     talk.reply(b"out of order", "503 Service Unavailable")
 
 
+def _say_nothing(talk: Talk, got: Got) -> None:
+    while talk.read_some():
+        pass
+
+
 TUNNELS: dict[str, list[dict[str, object]]] = {
     "rate": [{"connections": "1/m", "burst": 2}],
     "held": [{"concurrent": 1}],
@@ -95,11 +100,13 @@ REQUESTS: dict[str, list[dict[str, object]]] = {
     "http-patient": [{"requests": "1000/s"}],
     "http-queue": [{"requests": "20/s", "on_limit": "queue"}],
     "http-breaker": [{"requests": "1000/s"}],
+    "http-mute": [{"requests": "1000/s"}],
 }
+BREAKING = ("http-breaker", "http-mute")
 BREAKER = {"failures": 2, "window": "60s", "open": "60s"}
 
 
-HTTP = {"/": _answer, "/later": _ask_to_wait, "/broken": _be_out_of_order}
+HTTP = {"/": _answer, "/later": _ask_to_wait, "/broken": _be_out_of_order, "/silent": _say_nothing}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +127,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
                 "protocol": "http",
                 "limits": limits,
                 "honour_retry_after": name == "http-patient",
-                **({"breaker": dict(BREAKER)} if name == "http-breaker" else {}),
+                **({"breaker": dict(BREAKER), "timeouts": {"idle": "500ms"}} if name in BREAKING else {}),
             }
             for name, limits in REQUESTS.items()
         ]
@@ -347,6 +354,19 @@ def test_a_destination_that_answers_that_it_is_out_of_order_is_left_alone_as_wel
     assert len(bed.http.requests) == requests
     record, *_ = bed.gateway.wait_for_records(1, host="http-breaker.test", reason=Reason.DESTINATION_UNAVAILABLE)
     assert (record["status"], record["decision"]) == (503, "allow")
+
+
+def test_a_destination_that_answers_nothing_in_tunnels_is_left_alone_as_well(bed: Bed) -> None:
+    """Each request goes over the connection that was dialled for its tunnel."""
+    statuses = []
+    for _ in range(3):
+        with RawClient(bed.gateway.port) as client:
+            statuses.append(status_of(client.connect(f"http-mute.test:{bed.http.port}")))
+            if statuses[-1] == 200:
+                client.send(b"POST /silent HTTP/1.1\r\nHost: http-mute.test:%d\r\n" % bed.http.port)
+                client.send(b"Content-Length: 0\r\n\r\n")
+                statuses.append(status_of(client.read_head()))
+    assert statuses == [200, 504, 200, 504, 503]
 
 
 def _talk_on(client: RawClient) -> None:

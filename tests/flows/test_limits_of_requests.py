@@ -60,6 +60,7 @@ def bed(
         {"name": "unproven", "hosts": ["unproven.test"], "limits": [ONE]},
         {"name": "budget", "hosts": ["budget.test"], "limits": [{"bytes": "1500B/day"}]},
         {"name": "queue", "hosts": ["queue.test"], "limits": [QUEUE], **plainly},
+        {"name": "short", "hosts": ["short.test"], "limits": [{**QUEUE, "max_wait": "100ms"}], **plainly},
         {"name": "shadow", "hosts": ["shadow.test"], "limits": [{**ONE, "mode": "report"}], **plainly},
         {"name": "spends", "hosts": ["spends.test"], "limits": [{"bytes": "1500B/day", "mode": "report"}], **plainly},
     ]
@@ -172,6 +173,16 @@ def test_who_leaves_the_queue_within_an_upload_leaves_it_at_once_and_spends_noth
     assert record["reason"] == Reason.CLIENT_CLOSED
     assert "dialled_address" not in record
     assert len(http.requests) == arrived
+
+
+def test_a_connection_goes_on_after_a_request_that_waited_in_vain(bed: Bed, http: HttpOrigin) -> None:
+    with RawClient(bed.gateway.port) as client:
+        for status in (200, 429, 429):
+            client.send(f"GET http://short.test:{http.port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = client.read_head()
+            assert status_of(head) == status
+            assert b"\r\nConnection: close\r\n" not in head
+            client.read(_length(head))
 
 
 def _until(holds: Callable[[], bool]) -> None:

@@ -64,7 +64,7 @@ def plain(speaking: Speaking, asked: Asked) -> None:
 @dataclass
 class Http2Origin:
     """`answers` by path; every other path is answered by `plain`. `early` are answered with their head, `echoes`: those
-    by extended CONNECT are, piece by piece."""
+    by extended CONNECT are, piece by piece, unless their path has an answer to each piece."""
 
     context: ssl.SSLContext
     answers: Mapping[str, Answer] = field(default_factory=dict)
@@ -72,6 +72,7 @@ class Http2Origin:
     requests: list[Asked] = field(default_factory=list)
     resets: list[tuple[int, int]] = field(default_factory=list)
     echoes: bool = True
+    streams: int = 128
     goaways: int = 0
 
     def __enter__(self) -> "Http2Origin":
@@ -110,7 +111,7 @@ class Http2Origin:
         made = h2.connection.H2Connection(config)
         if self.echoes:
             codes = h2.settings.SettingCodes
-            said = {codes.ENABLE_CONNECT_PROTOCOL: 1, codes.MAX_CONCURRENT_STREAMS: 128}
+            said = {codes.ENABLE_CONNECT_PROTOCOL: 1, codes.MAX_CONCURRENT_STREAMS: self.streams}
             made.local_settings = h2.settings.Settings(client=False, initial_values=said)
         made.initiate_connection()
         return made
@@ -129,7 +130,11 @@ class Http2Origin:
             one.body += event.data
             speaking.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             if one.value(":protocol") and event.data:
-                speaking.h2.send_data(event.stream_id, event.data)
+                answer = self.answers.get(one.value(":path"))
+                if answer is None:
+                    speaking.h2.send_data(event.stream_id, event.data)
+                else:
+                    answer(speaking, one)
         elif isinstance(event, h2.events.StreamReset):
             self.resets.append((event.stream_id, int(event.error_code)))
         elif isinstance(event, h2.events.ConnectionTerminated):

@@ -1,5 +1,6 @@
 """TLS inside a tunnel, as a client drives it: what it was shown, and what it then sends and gets."""
 
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -74,6 +75,14 @@ class HelloInMemory:
         """In the clear for the caller."""
         self._tls.write(data)
         connection.sendall(self._outgoing.read())
+
+    def alert_over(self, record: bytes) -> bytes:
+        """What it sends if it is given this record, which is invalid."""
+        self._incoming.write(record)
+        with contextlib.suppress(ssl.SSLError):
+            while True:
+                self._tls.read(65536)
+        return self._outgoing.read()
 
     def read_until(self, connection: socket.socket, mark: bytes) -> bytes:
         """Up to and including `mark`, or what came before the end."""

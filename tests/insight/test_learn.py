@@ -155,6 +155,18 @@ def test_nothing_is_learnt_from_what_was_refused_unreached_denied_or_allowed_alr
     }
 
 
+def test_a_destination_for_which_there_is_a_rule_is_not_left_out_for_those_that_did_not_reach_it() -> None:
+    records = (
+        seen("a.example", dialled_address=None),
+        seen("a.example", decision="deny", reason="no_rule"),
+        seen("a.example"),
+        seen("a.example", dialled_address=None, port=444),
+    )
+    lesson = learn(attempts(*records), rules_of(EMPTY), NOW)
+    assert [proposal.hosts for proposal in lesson.proposals] == [["a.example"]]
+    assert lesson.left_out == {"a.example:444": "was never reached"}
+
+
 def test_an_address_that_was_refused_says_what_would_open_it() -> None:
     refused = seen("wiki.example", decision="deny", reason="address_refused", dialled_address=None)
     lesson = learn(attempts(refused | {"refused": ["10.1.2.3 private use"]}), rules_of(EMPTY), NOW)

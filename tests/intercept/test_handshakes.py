@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination
+from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, left_without_request
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
 
@@ -46,3 +46,20 @@ def test_the_client_is_offered_what_the_destination_took_if_it_knows_that(
     offered: tuple[str, ...], taken: str | None, seen: tuple[str, ...]
 ) -> None:
     assert alpn_for_client(offered, taken) == seen
+
+
+@pytest.mark.parametrize(
+    ("alert", "seconds", "reason"),
+    [
+        ("unknown ca", 9.0, Reason.CLIENT_REJECTED_CERTIFICATE),
+        ("bad record mac", 0.1, Reason.DOWNSTREAM_RESET),
+        (None, 0.1, Reason.CLIENT_REJECTED_CERTIFICATE),
+        (None, 9.0, None),
+    ],
+)
+def test_an_alert_after_the_handshake_says_why_a_client_left(
+    alert: str | None, seconds: float, reason: Reason | None
+) -> None:
+    why = left_without_request(alert, seconds)
+    assert (None if why is None else why.reason) == reason
+    assert alert is None or (why is not None and alert in why.detail)

@@ -40,6 +40,18 @@ def _state(machine: Namespace) -> list[str]:
     return [tables, *rules, *(line for text in ours for line in text.splitlines() if "table 17017" in line)]
 
 
+def test_a_machine_on_which_ipv6_is_off_is_captured_without_it(laid: Network) -> None:
+    machine = laid.pod2  # of which the other tests want nothing
+    machine.set_sysctl("ipv6/conf/all/disable_ipv6", 1)
+    assert routes(machine, "apply", "tproxy", "--port", "15001", "-i", "eth0").returncode == 0
+    applied = _state(machine)
+    assert "17017:\tfrom all fwmark" in applied[1]
+    assert "17017" not in applied[2]
+    assert routes(machine, "remove").returncode == 0
+    machine.run("sh", text=routes(machine, "print", "tproxy", "--port", "15001", "-i", "eth0").stdout)
+    assert _state(machine) == applied
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_applying_is_idempotent_is_what_print_shows_and_is_taken_back(laid: Network, place: str) -> None:
     machine, options = laid.gateway, (place, "--port", "15001", *PLACES[place])

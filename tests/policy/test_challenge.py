@@ -1,7 +1,11 @@
 """When a client that sent no credentials is asked for some."""
 
-from gateway.model.client import Client
-from gateway.policy.challenge import would_credentials_help
+from collections.abc import Set
+
+import pytest
+
+from gateway.model.client import Client, IdentitySource
+from gateway.policy.challenge import BY_CREDENTIALS, would_credentials_help
 from gateway.policy.plan import Rules
 from gateway.policy.rules import Match, Mode
 from tests.policy.builders import NOW, build, client, connect, deny, group, network, rule
@@ -11,8 +15,13 @@ CI_TRYING = group("ci", user="ci", mode=Mode.REPORT)
 NET = group("net", cidr="10.0.0.0/8")
 
 
-def helps(rules: Rules, target: str = "x.test:443", who: Client | None = None) -> bool:
-    return would_credentials_help(who or client(), connect(target), rules, NOW)
+def helps(
+    rules: Rules,
+    target: str = "x.test:443",
+    who: Client | None = None,
+    asked: Set[IdentitySource] = BY_CREDENTIALS,
+) -> bool:
+    return would_credentials_help(who or client(), connect(target), rules, NOW, asked)
 
 
 def test_credentials_help_where_a_group_that_they_prove_is_allowed() -> None:
@@ -35,6 +44,14 @@ def test_credentials_are_not_needed_where_the_address_is_allowed() -> None:
 
 def test_a_group_of_addresses_cannot_be_proved() -> None:
     assert not helps(build(NET, rule("a", "x.test", clients="net")))
+
+
+@pytest.mark.parametrize(("match", "proof"), [(Match(user="ci"), "basic"), (Match(namespace="pay"), "token")])
+@pytest.mark.parametrize("mode", [None, Mode.REPORT])
+def test_a_group_is_proved_only_by_what_is_in_use(match: Match, proof: str, mode: Mode | None) -> None:
+    rules = build(group("proved", match, mode=mode), rule("a", "x.test", clients="proved"))
+    for asked in IdentitySource.BASIC, IdentitySource.TOKEN:
+        assert helps(rules, asked={asked}) == (asked == proof)
 
 
 def test_a_group_of_users_in_a_network_can_be_proved_only_from_there() -> None:

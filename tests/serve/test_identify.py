@@ -239,6 +239,15 @@ RULES = build(group("ci", user="ci"), rule("a", "x.test", clients="ci"))
 PASSWORDS = PasswordFile(USERS)
 
 
+class Tokens:
+    """Fulfils `CredentialSource` as one of tokens, which make nobody a user."""
+
+    asks = IdentitySource.TOKEN
+
+    async def identify(self, address: Address, head: object, certificate: Certificate | None) -> Client | None:
+        return None
+
+
 @pytest.mark.parametrize(
     ("identifier", "client", "target", "asked"),
     [
@@ -248,6 +257,8 @@ PASSWORDS = PasswordFile(USERS)
         (Identifier([PASSWORDS]), Client(PEER), "y.test:443", False),
         (Identifier([PASSWORDS]), Client(PEER, IdentitySource.BASIC, user="other"), "x.test:443", False),
         (Identifier([CertificateNames()]), Client(PEER), "x.test:443", False),
+        (Identifier([Tokens()]), Client(PEER), "x.test:443", False),
+        (Identifier([Tokens(), PASSWORDS]), Client(PEER), "x.test:443", True),
         (Identifier([]), Client(PEER), "x.test:443", False),
         (Identifier([PASSWORDS], Challenge.NEVER), Client(PEER), "x.test:443", False),
     ],

@@ -105,7 +105,7 @@ async def test_a_tokens_word_stands_and_only_its_own_pod_adds_to_it(
 class Showing:
     """Fulfils `CredentialSource`: everybody shows the same."""
 
-    asks = True
+    asks = None
 
     def __init__(self, shown: Client) -> None:
         self._shown = shown

@@ -128,7 +128,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "cluster: {domains: ['*.local']}",
-            "1: cluster.domains[0]: '*.local': a star is alone or the first label, as in \"*.example.com\"",
+            "1: cluster.domains[0]: '*.local' is not a host name: a star is only for hosts",
         ),
         (
             "resolver: {servers: [dns.example]}",
@@ -156,6 +156,10 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
             "1: telemetry.access_log[0].window: is only for format: vpc",
         ),
         (
+            "telemetry:\n  access_log:\n  - {path: a.log}\n  - {path: ./a.log, format: text}\n  - {}\n  - {path: '-'}",
+            "4: telemetry.access_log[1].path: another access log is written there: each has its own file",
+        ),
+        (
             "telemetry: {access_log: [{rotate: {every: day}}]}",
             "1: telemetry.access_log[0].rotate: is not for standard output: whoever reads that can rotate",
         ),
@@ -171,7 +175,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "resolver: {transport: doh, tls: {server_name: '*.example'}}",
-            "1: resolver.tls.server_name: '*.example': a star is alone or the first label, as in \"*.example.com\"",
+            "1: resolver.tls.server_name: '*.example' is not a host name: a star is only for hosts",
         ),
         (
             "timeouts:\n  idle: 5",
@@ -248,7 +252,8 @@ def test_a_collector_is_named_by_its_base_address(tmp_path: Path, url: str) -> N
         ("{endpoint: 'http://c/?token=s3cret'}", "endpoint: must have no user, password or query: credentials go into"),
         ("{endpoint: 'http://u:s3cret@c'}", "endpoint: must have no user, password or query: credentials go"),
         ("{protocol: udp}", "protocol: "),
-        ("{sample: 2}", "sample: "),
+        ("{sample: 2}", "sample: must be a number from 0 to 1, not 2"),
+        ("{sample: 1%}", 'sample: must be a number from 0 to 1, not "1%"'),
         ("{signals: []}", "signals: "),
         ("{always_sample: [allowed]}", "always_sample[0]: "),
     ],

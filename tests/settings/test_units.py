@@ -90,6 +90,7 @@ PARSERS: list[Callable[[object], object]] = [
     units.parse_byte_rate,
     units.parse_budget,
     units.parse_count,
+    units.parse_share,
     units.parse_burst,
     units.parse_auto_count,
     units.parse_flag,

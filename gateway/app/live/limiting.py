@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.admin.state import LimitFill
 from gateway.limits.limiter import BucketLimiter
 from gateway.limits.overview import SHOWN, overview
+from gateway.limits.replicas.url import parse_store_url
 from gateway.limits.store import TableStore
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.shared import SharedTable
 from gateway.limits.tally import Tally
-from gateway.model.errors import ConfigError
 from gateway.model.roles import Clock
 from gateway.policy.buckets import Now
 from gateway.settings.gateway import GatewaySettings, LimitStoreSettings
@@ -119,15 +119,11 @@ def _joined(one: LimitFill, other: LimitFill) -> LimitFill:
 
 
 def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "ReplicaStore":
-    """The store that replicas share. Raises `ConfigError` without quoting the URL, which may hold a password."""
-    from gateway.limits.replicas.link import Link, parse_store_url  # noqa: PLC0415  # see above
+    """The store that replicas share."""
+    from gateway.limits.replicas.link import Link  # noqa: PLC0415  # see above
     from gateway.limits.replicas.store import ReplicaStore  # noqa: PLC0415
 
-    try:
-        url = parse_store_url(settings.store)
-    except ValueError as refusal:
-        raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
-    return ReplicaStore(Link(url, _member()), clock, *_on_its_own(settings, workers))
+    return ReplicaStore(Link(parse_store_url(settings.store), _member()), clock, *_on_its_own(settings, workers))
 
 
 def _on_its_own(settings: LimitStoreSettings, workers: int) -> "tuple[OnFailure, int | None]":

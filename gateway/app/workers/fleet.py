@@ -127,6 +127,7 @@ class Fleet:
             raise
         except TimeoutError:
             _logger.warning("after %g s not every worker uses generation %d", TAKE_SECONDS, number)
+            self._wait_no_longer()
         return head
 
     def _give(self, newest: Delivery) -> None:
@@ -143,6 +144,11 @@ class Fleet:
                     await member.settle()
         except TimeoutError:
             _logger.warning("after %g s not every worker is back at the former generation", TAKE_SECONDS)
+            self._wait_no_longer()
+
+    def _wait_no_longer(self) -> None:
+        for member in self._roster.members:
+            member.is_late = not member.has_answered
 
     async def start(self) -> None:
         """See `Crew`."""

@@ -73,7 +73,8 @@ class _Pending:
 
 class Member:
     """`generation` is the one in force there, 0 before it serves; `refusal` says why it could not take the last one;
-    `fault` why it was given up; `snapshot` are the counts that it reported last."""
+    `fault` why it was given up; `snapshot` are the counts that it reported last. `is_late` is set where nobody waits
+    any more for what it does with the last generation, so that the log has to tell."""
 
     def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat, flows: Ring) -> None:
         self._flows = flows
@@ -83,6 +84,7 @@ class Member:
         self.seat = seat
         self.generation = 0
         self.refusal = ""
+        self.is_late = False
         self.snapshot = Snapshot()
         self.started_at = time.monotonic()
         self.was_told_to_end = False
@@ -129,7 +131,7 @@ class Member:
             )
             on_failure.pop_all()
         channel = await Channel.over(ours, UP_BYTES)
-        await channel.send(Kind.START, start.encode())
+        channel.post(Kind.START, start.encode())  # waits for nobody: only who follows a worker notices that it hangs
         return cls(index, process, channel, ledger, seat, flows)
 
     @property
@@ -178,6 +180,7 @@ class Member:
         """Send it a generation, frame by frame as fast as it reads, in the returned coroutine. A worker that has fallen
         behind gets only the newest; those in between are not kept for it."""
         self._wanted = newest
+        self.is_late = False
         return self._hand_over()
 
     async def _hand_over(self) -> None:
@@ -213,17 +216,18 @@ class Member:
     async def wait_for(self, generation: int) -> bool:
         """Wait until this generation is in force there; False if the worker ended before. Raises `ConfigError` if it
         could not take the generation."""
-        await self._until(lambda: self._has_answered and (self.generation >= generation or bool(self.refusal)))
+        await self._until(lambda: self.has_answered and (self.generation >= generation or bool(self.refusal)))
         if self.refusal and self.generation < generation:
             raise ConfigError(f"worker {self.index}", self.refusal)
         return self.generation >= generation and self.serves
 
     async def settle(self) -> None:
         """Wait until it has taken or refused all that it was given, or has ended."""
-        await self._until(lambda: self._has_answered)
+        await self._until(lambda: self.has_answered)
 
     @property
-    def _has_answered(self) -> bool:
+    def has_answered(self) -> bool:
+        """Whether it has taken or refused all that it was given."""
         return self._wanted is None and self._unanswered <= 0
 
     async def _until(self, holds: Callable[[], bool]) -> None:
@@ -309,6 +313,12 @@ class Member:
         self.refusal = refusal
         self._unanswered -= 1
         self.changed.set()
+        if self.is_late and self.has_answered:
+            self.is_late = False
+            if refusal:
+                _logger.error("worker %d keeps generation %d: %s", self.index, self.generation, refusal)
+            else:
+                _logger.info("worker %d uses generation %d now", self.index, self.generation)
 
     def _collect(self, part: Answer) -> None:
         """Nobody waits any more for the answer to a question that has timed out."""

@@ -13,7 +13,7 @@ from gateway.settings.source.pem import read_key, read_pem
 
 def load_authority(certificate: Path, key: Path, now: float) -> CertificateAuthority:
     """The authority in two PEM files. Raises `ConfigError` that names the file, also for a key that others may read."""
-    text, secret = load_pem(certificate), _read(key, read_key)
+    text, secret = load_pem(certificate), load_key(key)
     try:
         return read_authority(text, secret, now)
     except BadAuthority as refusal:
@@ -31,6 +31,11 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
 def load_pem(path: Path) -> bytes:
     """Raises `ConfigError` that names the file."""
     return _read(path, read_pem)
+
+
+def load_key(path: Path) -> bytes:
+    """Raises `ConfigError` that names the file, also for one that others may read."""
+    return _read(path, read_key)
 
 
 def _read(path: Path, read: Callable[[Path], bytes]) -> bytes:

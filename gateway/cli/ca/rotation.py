@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from gateway.cli.ca.files import load_authority, load_certificates, load_pem
+from gateway.cli.ca.files import load_authority, load_certificates, load_key, load_pem
 from gateway.cli.console import answers, plain, say
 from gateway.cli.writing import write_whole
 from gateway.intercept.authority import create_authority, published, read_certificates
@@ -91,8 +91,11 @@ def _publish(certificate: Path, key: Path, days: int, now: float) -> None:
 
 
 def _switch(certificate: Path, key: Path, now: float) -> None:
+    """If it is interrupted between the two files, the same step is next again. Where the key's file is a link, the
+    link stays, as that of the certificate does: others may read the file by another name."""
     load_authority(certificate, _next(key), now)
-    _next(key).replace(key)
+    write_whole(key, load_key(_next(key)), KEY_MODE)
+    _next(key).unlink()
     say(answers(), f"{key}: the new one signs from the next start or reload on; both are trusted")
     say(answers(), "once all that the old one signed has expired (leaf_validity): ca rotate --step withdraw", "yellow")
 

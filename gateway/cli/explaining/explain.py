@@ -50,7 +50,6 @@ def explain_url(
     intent = parse_question(url, method)
     settings = load_settings(config, os.environ, policy)
     loaded = load_policy(settings)
-    _warn(loaded, client_name)
     addresses = _with_listening(loaded.policy.addresses, settings)
     rules = build_rules(replace(loaded.policy, addresses=addresses), generation=1)
     now = time.time()
@@ -59,6 +58,7 @@ def explain_url(
     identified_at = time.perf_counter()
     decision = decide(client, intent, rules, now)
     decided_at = time.perf_counter()
+    _warn(loaded, client_name, decision)
     request = _judge(decision, parse_request(url, method))
     answer = _Answer(intent, client, decision, _refusal_of_literal(decision), request)
     _print(answers(), answer, rules.policy)
@@ -110,12 +110,16 @@ def _go_live(settings: GatewaySettings, answer: _Answer, identity_seconds: float
     return go_there(answer.intent, answer.decision, plan, stages)
 
 
-def _warn(loaded: LoadedPolicy, client_name: str | None) -> None:
-    """Of likely reasons for an unexpected answer: no rules at all, or no group of this name."""
+def _warn(loaded: LoadedPolicy, client_name: str | None, decision: Permit | Deny) -> None:
+    """Of likely reasons for an unexpected answer: no rules at all, no group of this name, or an address that is none of
+    the group's."""
     groups = [group.name for group in loaded.policy.groups]
     warnings = [*loaded.warnings] if not loaded.policy.rules else []
     if client_name is not None and client_name not in groups and (near := did_you_mean(client_name, groups)):
         warnings.append(f"--client: no group is called {client_name!r}{near} It is taken for a user")
+    unknown = isinstance(decision, Deny) and decision.reason is Reason.CREDENTIALS_MISSING
+    if client_name in groups and client_name not in decision.groups and not unknown:
+        warnings.append(f"--client: from this address it is no member of {client_name!r}")
     for warning in warnings:
         say(complaints(), f"warning: {warning}", "yellow")
 

@@ -27,7 +27,7 @@ from gateway.net.dns.answers import Alias, Missing
 from gateway.net.dns.cache import Resolution
 from gateway.net.dns.lookup import Attempt
 from gateway.net.stream import Stream
-from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
+from gateway.net.tls.contexts import HTTP_1_1, HTTP_2, client_context
 from gateway.net.tls.transport import TlsFailed, start_tls
 from gateway.serve.deadlines import DeadlineWheel
 
@@ -148,11 +148,17 @@ def _has_tls(intent: Intent, permit: Permit) -> bool:
 
 
 async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], stages: Stages) -> None:
-    """The peer as the system's trust store judges it. An untrusted one is dialled once more, to show who it is."""
+    """The peer as the system's trust store judges it, or where the rule inspects, as the gateway does. An untrusted one
+    is dialled once more, to show who it is."""
+    inspection = permit.terms.inspection
+    if inspection is None:
+        judge, whose = ssl.create_default_context(), "this machine"
+    else:
+        judge, whose = client_context(inspection.upstream_ca, ALPN), "the gateway"
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE  # only to print what it shows
     why_not = ""
-    for context in (ssl.create_default_context(), unverified):
+    for context in (judge, unverified):
         context.set_alpn_protocols(ALPN)
         stream, began_at = await dial(), perf_counter()
         try:
@@ -167,7 +173,7 @@ async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], s
             return
         finally:
             stream.abort()
-        verdict = f"NOT trusted by this machine: {why_not}" if why_not else "trusted by this machine"
+        verdict = f"NOT trusted by {whose}: {why_not}" if why_not else f"trusted by {whose}"
         stages.tell("tls", perf_counter() - began_at, "; ".join([*_peer_facts(peer), verdict]))
         return
 

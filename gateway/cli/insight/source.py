@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -44,6 +44,7 @@ class Source:
             yield read_records(self.paths, self.reading, self.format_, self.fields)
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)  # so that a terminal gets its cursor back
+        signal.signal(signal.SIGTERM, _end)
         columns = TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
         with Progress(*columns, console=complaints(), transient=True) as progress:
             task = progress.add_task("", total=sum(_size(path) for path in self.paths))
@@ -68,6 +69,11 @@ class Source:
             say(complaints(), f"skipped {self.reading.skipped} of {self.reading.lines} lines, such as")
             for where in self.reading.examples:
                 say(complaints(), plain(f"  {where}"))
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """With the status that a shell gives to what a signal has ended."""
+    raise SystemExit(128 + number)
 
 
 def _size(path: str) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.telemetry.flows.filters import verdict_in
+from gateway.telemetry.formats.fields import authority_of
 
 Flow = Mapping[str, Any]
 
@@ -56,12 +57,12 @@ def _row(cells: list[str]) -> str:
 
 
 def _who(flow: Flow) -> str:
-    peer = f"{flow['client_address']}:{flow['client_port']}"
+    peer = authority_of(flow["client_address"], flow["client_port"])
     return f"{flow['user']}@{peer}" if "user" in flow else peer
 
 
 def _where(flow: Flow) -> str:
-    name = f"{flow['host']}:{flow['port']}" if "host" in flow else "-"
+    name = authority_of(flow["host"], flow["port"]) if "host" in flow else "-"
     return f"{name} ({flow['dialled_address']})" if "dialled_address" in flow else name
 
 

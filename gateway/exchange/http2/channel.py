@@ -29,7 +29,8 @@ class Message(Protocol):
 
 
 class StreamInlet(Inlet[H]):
-    """Fulfils `session.StreamReceiver`. `code` is the error code of a stream that was reset."""
+    """Fulfils `session.StreamReceiver`. `code` is the error code of a stream that was reset. What follows a head that
+    is too large is not read: it has no meaning, and the head is being answered."""
 
     __slots__ = ("_malformed", "_message", "_number", "_owed", "_session", "code")
 
@@ -47,6 +48,8 @@ class StreamInlet(Inlet[H]):
     def head_came(self, fields: Fields, ended: bool) -> None:
         """See `StreamReceiver`."""
         self.has_begun = True
+        if self.fault is not None and ended:
+            return
         try:
             events = self._message.head(fields, ended)
         except MalformedMessage as malformed:
@@ -58,6 +61,8 @@ class StreamInlet(Inlet[H]):
         """See `StreamReceiver`."""
         self._owed += size
         self._session.withhold(size)
+        if self.fault is not None:
+            return
         try:
             events = self._message.data(data, ended)
         except MalformedMessage as malformed:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
@@ -19,7 +20,7 @@ from gateway.wire.http.messages import Response
 from gateway.wire.http2.codes import ErrorCode
 from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.messages import ResponseMessage
-from gateway.wire.http2.settings import HEADER_LIST
+from gateway.wire.http2.settings import HEADER_LIST, PeerSettings
 
 _LONG_SILENCE = 10.0  # seconds
 _SETTLING_SECONDS = 2.0
@@ -48,14 +49,15 @@ class SharedConnection:
         self.session = Session(upstream.stream, False, self, monotonic, head)
         self.session.attach()
 
-    async def allows_extended_connect(self, deadlines: Deadlines) -> bool:
-        """Whether WebSockets may be asked for (RFC 8441 section 3), which the destination's settings say."""
-        try:
-            with deadlines.within(_SETTLING_SECONDS, lambda: UpstreamError(Reason.RESPONSE_TIMEOUT)):
-                await asyncio.shield(self.settled)
-        except UpstreamError:  # the requests will show what is wrong with the connection
-            return False
-        return self.session.sender.peer.extended_connect
+    async def settle(self, deadlines: Deadlines) -> PeerSettings:
+        """The destination's settings, or the usual ones if it sends none. Until then nobody knows how many streams it
+        takes, and whether WebSockets may be asked for (RFC 8441 section 3)."""
+        with (
+            suppress(UpstreamError),  # the requests will show what is wrong with the connection
+            deadlines.within(_SETTLING_SECONDS, lambda: UpstreamError(Reason.RESPONSE_TIMEOUT)),
+        ):
+            await asyncio.shield(self.settled)
+        return self.session.sender.peer
 
     @property
     def is_gone(self) -> bool:
@@ -214,15 +216,15 @@ class UpstreamStream:
         connection.stream_closed(waited_in_vain)
 
 
-async def open_first_stream(
-    reached: Upstream[Stream], key: PoolKey, pool: Pool, parts: Parts, websocket: bool
-) -> UpstreamSide:
-    """A stream for the exchange that has dialled; later ones find the connection in the pool. `websocket`: it asks for
-    one."""
+async def open_first_stream(reached: Upstream[Stream], key: PoolKey, pool: Pool, parts: Parts) -> UpstreamSide:
+    """A stream for the exchange that has dialled; later ones find the connection in the pool."""
     connection = SharedConnection(reached, parts.clock.monotonic, parts.bounds.head)
+    try:
+        await connection.settle(parts.deadlines)
+    except BaseException:
+        connection.close()
+        raise
     pool.share(key, connection)
-    if websocket:
-        await connection.allows_extended_connect(parts.deadlines)
     stream = connection.new_stream()
     stream.is_reused = False
     return stream

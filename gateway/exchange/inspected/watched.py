@@ -41,7 +41,7 @@ class Watched:
         """Have the head judged, and content as well if it is small, so that nothing is dialled for a refused request.
         `is_secure`: it came inside TLS. Raises `Refused`."""
         watch = self._watch
-        await watch.judge_request(shown_request(plan, judged.named, is_secure))
+        await watch.judge_request(shown_request(plan, judged.named, is_secure), not plan.request.framing.is_empty)
         if plan.websocket:
             watch.judge_upgrade()
         self.check()
@@ -57,7 +57,7 @@ class Watched:
 
     async def judge_response(self, planned: ResponsePlan) -> None:
         """Have the head judged. Raises `Refused`."""
-        await self._watch.judge_response(shown_response(planned))
+        await self._watch.judge_response(shown_response(planned), not planned.response.framing.is_empty)
         self.check()
 
     @property

@@ -11,7 +11,7 @@ from gateway.wire.http.messages import Response
 from gateway.wire.http.retry import parse_retry_after
 from gateway.wire.replies import asks_to_wait, is_out_of_order
 
-UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED))
+UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED, Reason.UPSTREAM_RESET))
 
 
 def heed_retry_after(response: Response, permit: Permit, client: Client, limiter: Limiter, now: float) -> None:
@@ -35,8 +35,11 @@ def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamSid
 
 
 def note_failure(breakers: Breakers | None, permit: Permit, upstream: UpstreamSide, failure: BaseException) -> None:
-    """Tell the breaker of an exchange that got no response; not over a kept connection, which may always be closed."""
-    if breakers is None or permit.terms.breaker is None or upstream.is_reused:
+    """Tell the breaker of an exchange that got no response, whose connection is not to be kept either. A connection
+    that was kept may always end."""
+    if breakers is None or permit.terms.breaker is None or not isinstance(failure, UpstreamError):
         return
-    if isinstance(failure, UpstreamError) and failure.reason in UNANSWERED:
+    may_end = upstream.is_reused and failure.reason is Reason.CONNECTION_TERMINATED
+    if failure.reason in UNANSWERED and not may_end:
         breakers.answered(permit, upstream.dialled.address, False)
+        upstream.retire()

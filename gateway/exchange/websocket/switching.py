@@ -54,6 +54,13 @@ async def switch(
         await Bridge(downstream, upstream, draft, parts, permit, meter).run()
 
 
+def check_not_switched(plan: RequestPlan, response: Response) -> None:
+    """Check an answer that switches nothing. By extended CONNECT any success is the WebSocket (RFC 8441 section 5),
+    which an ordinary 200 of HTTP/1 would seem to be. Raises `UpstreamError`."""
+    if plan.websocket and plan.request.is_http2 and 200 <= response.status < 300:
+        raise UpstreamError(Reason.UPGRADE_FAILED, f"a {response.status} in place of a 101")
+
+
 def _check_accept(upstream: UpstreamSide, response: Response) -> None:
     """Check the answer to a handshake that we made for a client of HTTP/2, which has none. Raises `UpstreamError`."""
     if not isinstance(upstream, UpstreamConnection) or not upstream.websocket_key:
@@ -158,14 +165,18 @@ class Bridge:
             await self._until_over()
         finally:
             transfer.bytes_up, transfer.bytes_down = self._up.taken, self._down.taken
+        transfer.bytes_down = self._down.size  # the rest is waited for like that of any answer
         transfer.ended, transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
         self._upstream.close()
 
     async def _until_over(self) -> None:
         has_passed_end = False
-        while self._from_upstream.end is None:
+        source = self._from_upstream
+        while source.end is None:
             check_request(self._downstream.inlet)
-            if self._from_upstream.is_lost:
+            if source.fault is not None:
+                raise UpstreamError(source.fault.reason, source.fault.detail)
+            if source.is_lost:
                 raise UpstreamError(Reason.UPSTREAM_RESET)
             if (pace := cut_by(self._up, self._down)) is not None:
                 raise budget_spent(self._permit, pace)

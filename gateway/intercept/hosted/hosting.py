@@ -206,8 +206,8 @@ class _Process(asyncio.Protocol):
     async def _run(self) -> None:
         try:
             ours, child = await asyncio.to_thread(_start)
-        except OSError as error:
-            self.end(f"cannot be started: {error.strerror}")
+        except (OSError, RuntimeError) as error:  # the latter where no thread can be started
+            self.end(f"cannot be started: {getattr(error, 'strerror', error)}")
             return
         self._child = child
         if self.is_over:

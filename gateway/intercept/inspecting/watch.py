@@ -82,15 +82,15 @@ class ExchangeWatch:
             if inspector.policy.denies_unknown and reads:
                 self.object_to(Reason.CONTENT_UNREADABLE, f"a WebSocket, for {inspector.name}")
 
-    async def judge_request(self, head: RequestHead) -> None:
+    async def judge_request(self, head: RequestHead, has_content: bool = True) -> None:
         """See `Watch`."""
         await self._judge("request", head)
-        self._up = self._gate("request", head.values("content-encoding"))
+        self._up = self._gate("request", head.values("content-encoding") if has_content else ())
 
-    async def judge_response(self, head: ResponseHead) -> None:
+    async def judge_response(self, head: ResponseHead, has_content: bool = True) -> None:
         """See `Watch`."""
         await self._judge("response", head)
-        self._down = self._gate("response", head.values("content-encoding"))
+        self._down = self._gate("response", head.values("content-encoding") if has_content else ())
 
     def object_to(self, reason: Reason, detail: str) -> None:
         """End the exchange; under a rule in report mode only remember the objection."""

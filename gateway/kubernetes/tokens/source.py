@@ -23,7 +23,7 @@ _LIKE_A_TOKEN = re.compile(r"eyJ[^.]*\.[^.]*\..*", re.ASCII | re.DOTALL)
 class TokenSource:
     """Fulfils `serve.identify.CredentialSource`. `passwords`: another source takes users and passwords."""
 
-    asks = True
+    asks = IdentitySource.TOKEN
 
     def __init__(self, tokens: TokenCache, *, passwords: bool) -> None:
         self.tokens = tokens

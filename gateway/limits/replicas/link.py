@@ -1,17 +1,12 @@
 """The connection to Redis: one server, one behind Sentinels, or a cluster. Every call ends in time, with an answer or
 with `StoreUnavailable`; what redis-py raises goes no further.
-
-    redis://user:password@host:6379/0                     rediss:// with TLS
-    redis+sentinel://user:password@one:26379,two:26379/NAME/0
-    redis+cluster://user:password@one:6379,two:6379       rediss+... with TLS
 """
 
 import asyncio
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from hashlib import sha1
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
@@ -21,12 +16,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from gateway.limits.replicas.script import ALIVE_SECONDS, DEAD_SECONDS, LUA, MEMBERS
+from gateway.limits.replicas.url import StoreUrl
 from gateway.limits.tables.table import StoreUnavailable
 
 ANSWER_SECONDS = 0.5
 CONNECTIONS = 16
-USUAL_PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
-OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 
 _SHA = sha1(LUA.encode(), usedforsecurity=False).hexdigest()  # as Redis names scripts
 _HEARTBEAT = """
@@ -47,52 +41,6 @@ return redis.call('ZCOUNT', KEYS[1], now - alive, '+inf')
 """
 """Where the newest heartbeat is in the future, or old although a member known there is sending another, the server's
 clock was set: all are moved along with it."""
-
-
-class StoreUrl(NamedTuple):
-    """A store's URL in its parts. `form` is `redis`, `sentinel` or `cluster`; `service` is the master's name there."""
-
-    form: str
-    tls: bool
-    hosts: tuple[tuple[str, int], ...]
-    username: str | None
-    password: str | None
-    database: int
-    service: str
-    options: dict[str, str]
-
-
-def parse_store_url(url: str) -> StoreUrl:
-    """The parts of a URL as above. Raises ValueError for any other; its message quotes nothing of it."""
-    parts = urlsplit(url)
-    scheme, _, form = parts.scheme.partition("+")
-    form = form or "redis"
-    if scheme not in ("redis", "rediss") or form not in USUAL_PORTS:
-        raise ValueError("not a redis URL")
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    username, _, password = credentials.partition(":")
-    path = [segment for segment in parts.path.split("/") if segment]
-    service = path.pop(0) if form == "sentinel" and path else ""
-    if form == "sentinel" and not service:
-        raise ValueError("a Sentinel URL names its master: redis+sentinel://host/NAME")
-    database = path.pop(0) if path else "0"
-    if not database.isdecimal() or path:
-        raise ValueError("the path of a redis URL is a database's number")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if not options.keys() <= set(OPTIONS):
-        raise ValueError(f"a redis URL has no other options than {', '.join(OPTIONS)}")
-    if options and scheme != "rediss":
-        raise ValueError("a redis URL with options for TLS begins with rediss")
-    return StoreUrl(
-        form=form,
-        tls=scheme == "rediss",
-        hosts=tuple(_host(text, USUAL_PORTS[form]) for text in hosts.split(",")),
-        username=unquote(username) or None,
-        password=unquote(password) or None,
-        database=int(database),
-        service=service,
-        options=options,
-    )
 
 
 class Link:
@@ -132,16 +80,6 @@ class Link:
         await _at_all_events(self._client.aclose())
         for sentinel in self._sentinels.sentinels if self._sentinels is not None else ():
             await _at_all_events(sentinel.aclose())
-
-
-def _host(text: str, usual_port: int) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, str(usual_port)
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal():
-        raise ValueError("a host of a redis URL is NAME or NAME:PORT")
-    return host, int(port)
 
 
 async def _in_time(call: Awaitable[Any]) -> Any:

@@ -304,11 +304,11 @@ class ReplicaStore:
         _logger.warning("the limits' store does not answer (%s): %s", failure, meanwhile)
 
     async def _report(self) -> None:
-        """Report bytes that moved, and what is held: in batches, one after another."""
+        """Report bytes that moved, and what is held: in batches."""
         await self._has_reports.wait()
-        self._has_reports.clear()
         while self.is_up and (self._owed or self._unreported):
             await self._report_some()
+        self._has_reports.clear()  # not before: after a fault the next batch follows soon
 
     async def _report_some(self) -> None:
         moment = self._now()

@@ -133,12 +133,12 @@ class Watch(Role):
         them reads content and does not let pass what it cannot read. After `judge_request`."""
         ...
 
-    async def judge_request(self, head: RequestHead) -> None:
-        """Once, before content is fed to `up`."""
+    async def judge_request(self, head: RequestHead, has_content: bool = True) -> None:
+        """Once, before content is fed to `up`. Without content, no coding that the head names can hide any."""
         ...
 
-    async def judge_response(self, head: ResponseHead) -> None:
-        """Once, before content is fed to `down`."""
+    async def judge_response(self, head: ResponseHead, has_content: bool = True) -> None:
+        """Once, before content is fed to `down`. Likewise: the answer to a HEAD names a coding."""
         ...
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ WRONG_CREDENTIALS = frozenset({Reason.CREDENTIALS_INVALID, Reason.TOKEN_INVALID,
 _SLOW = frozenset((
     Reason.HEAD_TIMEOUT, Reason.TLS_HANDSHAKE_TIMEOUT, Reason.BODY_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.CLIENT_SILENT,
     Reason.CLIENT_HELLO_TIMEOUT))  # fmt: skip
-_SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
+_SLOW_UPSTREAM = frozenset((
+    Reason.DNS_TIMEOUT, Reason.CONNECTION_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT, Reason.RESPONSE_TIMEOUT))  # fmt: skip
 
 
 def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
@@ -27,8 +28,7 @@ def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
         case DownstreamError():
             transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
         case UpstreamError():
-            slow = error.reason in _SLOW_UPSTREAM
-            transfer.ended, transfer.ended_by = Ended.TIMEOUT if slow else Ended.FAILED, Side.UPSTREAM
+            transfer.ended, transfer.ended_by = _ended_by_destination(error.reason), Side.UPSTREAM
         case _:
             transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY
 
@@ -46,3 +46,9 @@ def _ended_by_client(reason: Reason) -> Ended:
     if reason is Reason.DOWNSTREAM_RESET:
         return Ended.RESET
     return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in ABOUT_CREDENTIALS else Ended.FAILED
+
+
+def _ended_by_destination(reason: Reason) -> Ended:
+    if reason is Reason.UPSTREAM_RESET:
+        return Ended.RESET
+    return Ended.TIMEOUT if reason in _SLOW_UPSTREAM else Ended.FAILED

@@ -6,6 +6,7 @@ Each check yields what is wrong, with its path inside the rule, group or file; p
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
+from pathlib import Path
 
 from gateway.model.client import IdentitySource
 from gateway.model.decision import SniRule
@@ -123,8 +124,15 @@ _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
 
 
 def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
+    paths: set[Path | str] = {"-"}
     for index, log in enumerate(settings.telemetry.access_log):
         yield from inside(_check_access_log(log), "telemetry", "access_log", index)
+        if log.path in paths and log.path != "-":
+            yield (
+                ("telemetry", "access_log", index, "path"),
+                "another access log is written there: each has its own file",
+            )
+        paths.add(log.path)
 
 
 def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:

@@ -37,6 +37,15 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 # parser, but not in 1.2 or in any editor: text could hide behind a comment.
 _FOREIGN = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+_COMPARE = "compare the indentation with the lines above"
+_CURES = {
+    "mapping values are not allowed in this context": f"{_COMPARE}, and put text with a colon in quotes",
+    "did not find expected key": _COMPARE,
+    "did not find expected '-' indicator": _COMPARE,
+    "could not find expected ':'": "after a key come a colon and a blank",
+}
+"""What to do about mistakes of which libyaml's words only say where it noticed."""
+
 Scalar = str | int | float | bool | None
 
 
@@ -232,4 +241,5 @@ def _words_of(refusal: yaml.YAMLError) -> str:
     began_at = getattr(refusal, "context_mark", None)
     if context and began_at is not None and began_at.line + 1 != _line_of(refusal):
         context = f"{context} that begins on line {began_at.line + 1}"
-    return ", ".join(part for part in (context, problem) if part) or str(refusal).splitlines()[0]
+    words = ", ".join(part for part in (context, problem) if part) or str(refusal).splitlines()[0]
+    return f"{words}: {_CURES[problem]}" if problem in _CURES else words

@@ -7,11 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 from gateway.model.addresses import parse_address, parse_network
+from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 
 MOST_VALUES = 32
 MOST_CHARACTERS = 253
 
+PROTOCOLS = (Protocol.TLS, Protocol.HTTP, Protocol.TCP)
 FORWARDED, DROPPED, ERROR, AUDIT = VERDICTS = ("forwarded", "dropped", "error", "audit")
 
 _REASONS = frozenset(Reason)
@@ -49,11 +51,13 @@ def parse_filter(pairs: Iterable[tuple[str, str]]) -> FlowFilter:
 
 
 def verdict_in(flow: Flow) -> str:
-    """`dropped`: policy refused it. `audit`: it would have, but report mode let it pass. `error`: it got no verdict, or
-    failed. `forwarded`: all else."""
+    """`dropped`: policy refused it. `audit`: it would have, but report mode let it pass. `error`: it got no verdict,
+    failed, or the destination was too slow. `forwarded`: all else."""
     if flow.get("decision") == "deny":
         return DROPPED
-    if flow.get("decision") == "none" or flow.get("ended") == "failed":
+    ended = flow.get("ended")
+    was_too_slow = ended == "timeout" and flow.get("ended_by") == "upstream"
+    if flow.get("decision") == "none" or ended == "failed" or was_too_slow:
         return ERROR
     return AUDIT if "would_deny" in flow or "would_limit" in flow else FORWARDED
 
@@ -61,6 +65,8 @@ def verdict_in(flow: Flow) -> str:
 def _checked(key: str, value: str) -> str:
     if key == "verdict" and value.lower() not in VERDICTS:
         raise BadFilter(f"verdict is one of {', '.join(VERDICTS)}")
+    if key == "protocol" and value.lower() not in PROTOCOLS:
+        raise BadFilter(f"protocol is one of {', '.join(PROTOCOLS)}")
     if key == "port" and not (value.isdecimal() and value.isascii() and 0 < int(value[:6]) < 65536):
         raise BadFilter("port is a number from 1 to 65535")
     if key in ("from_ip", "to_ip") and parse_network(value) is None:

@@ -6,6 +6,7 @@ where they were not counted. The interface is the listener. What was refused bef
 address, and its `dstaddr` is `-`.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -56,6 +57,8 @@ VERSIONS = {
 DEFAULT_FIELDS = tuple(name for name, version in VERSIONS.items() if version == 2)
 
 _TCP = 6
+_ADDRESSES = frozenset({"srcaddr", "dstaddr"})
+_NAME = re.compile("[a-z][a-z0-9-]*")
 _UNKNOWN = "-"
 
 
@@ -166,7 +169,7 @@ class FlowReader:
             words = line.decode().split()
         except UnicodeDecodeError as error:
             raise NotARecord("not a flow log record") from error
-        if words and all(word in VERSIONS for word in words):
+        if _are_names(words):
             self._fields = tuple(words)
             return None
         if len(words) != len(self._fields):
@@ -180,6 +183,13 @@ class FlowReader:
             return _record_of(known)
         except (KeyError, ValueError) as error:
             raise NotARecord("a flow without addresses, ports, bytes or times") from error
+
+
+def _are_names(words: Sequence[str]) -> bool:
+    """Whether these are names of fields. Those of later versions are skipped where both addresses are there as well."""
+    if set(words) >= _ADDRESSES:
+        return all(map(_NAME.fullmatch, words))
+    return bool(words) and all(word in VERSIONS for word in words)
 
 
 def _record_of(known: dict[str, str]) -> Recorded:

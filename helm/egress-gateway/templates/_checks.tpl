@@ -2,13 +2,13 @@
 {{- define "egress-gateway.checks" -}}
 {{- $values := .Values }}
 {{- $gateway := default dict $values.gateway }}
-{{- $needed := dict "replicaCount" $values.replicaCount "revisionHistoryLimit" $values.revisionHistoryLimit "bindAddress" $values.bindAddress "clusterDomain" $values.clusterDomain "image.repository" $values.image.repository "ports.proxy" $values.ports.proxy "ports.tls" $values.ports.tls "ports.health" $values.ports.health "drain.preStopSeconds" $values.drain.preStopSeconds "drain.timeoutSeconds" $values.drain.timeoutSeconds "serviceAccount.create" $values.serviceAccount.create "networkPolicy.enabled" $values.networkPolicy.enabled }}
-{{- $keys := dict "identity.basic.key" $values.identity.basic.key "tls.clientCa.key" $values.tls.clientCa.key "inspection.certificateKey" $values.inspection.certificateKey "inspection.privateKeyKey" $values.inspection.privateKeyKey "limits.key" $values.limits.key "admin.key" $values.admin.key "trustBundle.key" $values.trustBundle.key "trustBundle.secret.key" $values.trustBundle.secret.key }}
-{{- range $group := list $needed $keys }}
-{{- range $name, $value := $group }}
-{{- if kindIs "invalid" $value }}
-{{- fail (printf "%s: a key with nothing behind it takes the default away: leave it out" $name) }}
+{{- range $path := .Files.Lines "files/needed.txt" }}
+{{- $at := $values }}
+{{- range $key := splitList "." $path }}
+{{- $at = index $at $key }}
 {{- end }}
+{{- if kindIs "invalid" $at }}
+{{- fail (printf "%s: a key with nothing behind it takes the default away: leave it out" $path) }}
 {{- end }}
 {{- end }}
 {{- range $key := list "listeners" "policy" "admin" "drain" "secrets" }}
@@ -84,6 +84,7 @@
 
 {{- define "egress-gateway.checkSecrets" -}}
 {{- $values := .Values }}
+{{- $secrets := default dict $values.secrets }}
 {{- range $name, $section := dict "tls" $values.tls "inspection" $values.inspection }}
 {{- if $section.enabled }}
 {{- if eq (empty $section.existingSecret) (not $section.certManager.enabled) }}
@@ -100,10 +101,10 @@
 {{- if and $values.tls.clientCa.required (not $values.tls.clientCa.existingSecret) }}
 {{- fail "tls.clientCa.required needs tls.clientCa.existingSecret" }}
 {{- end }}
-{{- if lt (keys $values.secrets | join " " | replace "_" "-" | splitList " " | uniq | len) (len $values.secrets) }}
+{{- if lt (keys $secrets | join " " | replace "_" "-" | splitList " " | uniq | len) (len $secrets) }}
 {{- fail "secrets: two names that differ only in - and _ would be one volume" }}
 {{- end }}
-{{- range $name, $secret := $values.secrets }}
+{{- range $name, $secret := $secrets }}
 {{- range $host := $secret.hosts }}
 {{- if eq (toString $host) "*" }}
 {{- fail (printf "secrets.%s.hosts: name where it may be sent, not \"*\"" $name) }}
@@ -114,7 +115,7 @@
 {{- if eq (empty $values.trustBundle.secret.name) (empty $values.trustBundle.inLine) }}
 {{- fail "trustBundle needs exactly one of secret.name and inLine" }}
 {{- end }}
-{{- if contains "PRIVATE KEY" $values.trustBundle.inLine }}
+{{- if contains "PRIVATE KEY" (toString $values.trustBundle.inLine) }}
 {{- fail "trustBundle.inLine holds a private key, and would be given to everybody" }}
 {{- end }}
 {{- if not $values.trustBundle.matchLabels }}
@@ -128,6 +129,9 @@
 {{- if $values.networkPolicy.enabled }}
 {{- if and (include "egress-gateway.asksApiServer" .) (not $values.networkPolicy.apiServer.cidrs) }}
 {{- fail "identity.kubernetes and identity.token need networkPolicy.apiServer.cidrs: kubectl get endpointslices -n default kubernetes" }}
+{{- end }}
+{{- if and (include "egress-gateway.asksApiServer" .) (not $values.networkPolicy.apiServer.ports) }}
+{{- fail "networkPolicy.apiServer.ports: an empty list of ports is every port; name those of the API server" }}
 {{- end }}
 {{- if and $values.limits.existingSecret (not $values.networkPolicy.extraEgress) }}
 {{- fail "limits.existingSecret needs the way to its Redis in networkPolicy.extraEgress" }}

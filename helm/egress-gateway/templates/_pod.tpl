@@ -25,7 +25,7 @@ seccompProfile:
 {{- $liveness := dict "httpGet" (dict "path" "/healthz" "port" "health") "periodSeconds" 10 "failureThreshold" 6 "timeoutSeconds" 5 }}
 {{- /* One that brings its own way of asking replaces the chart's. */ -}}
 {{- range $name, $probe := dict "startup" $startup "readiness" $readiness "liveness" $liveness }}
-{{- $given := get $.Values.probes $name }}
+{{- $given := default dict (get $.Values.probes $name) }}
 {{- if or $given.exec $given.tcpSocket $given.grpc }}
 {{- $probe = omit $probe "httpGet" }}
 {{- end }}

@@ -23,7 +23,7 @@ from gateway.app.workers import fleet, member, restarts
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.member import PROGRAM
-from gateway.app.workers.messages import decode_snapshot
+from gateway.app.workers.messages import Start, decode_snapshot
 from gateway.app.workers.restarts import RestartPolicy
 from gateway.model.errors import ConfigError
 from tests.app.policies import load, text, write
@@ -310,6 +310,35 @@ worker.main()
 """
 
 
+@pytest.mark.parametrize(
+    ("is_full", "told"),
+    [
+        (True, "worker 0 keeps generation 1: newer.jsonl: there is no room for it"),
+        (False, "worker 0 uses generation 2 now"),
+    ],
+)
+async def test_what_a_worker_does_with_a_generation_that_nobody_waits_for_any_more_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_full: bool, told: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    if is_full:
+        (tmp_path / "full").touch()
+    async with bed(tmp_path, program=(sys.executable, "-c", FULL)) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        monkeypatch.setattr(fleet, "TAKE_SECONDS", 0.1)
+        [worker] = it.workers()
+        worker.suspend()
+        await it.fleet.take(2, it.frames())
+        worker.resume()
+        async with asyncio.timeout(SECONDS):
+            while told not in caplog.text:  # noqa: ASYNC110  # nobody is told but the log
+                await asyncio.sleep(0.02)
+        monkeypatch.setattr(fleet, "TAKE_SECONDS", SECONDS)
+        await it.fleet.take(1 if is_full else 3, it.frames())
+    assert caplog.text.count("worker 0 keeps") + caplog.text.count("worker 0 uses") == 1
+
+
 async def test_a_new_worker_that_cannot_take_what_others_have_taken_meanwhile_replaces_none(tmp_path: Path) -> None:
     async with bed(tmp_path, program=(sys.executable, "-c", FULL)) as it:
         await it.fleet.take(1, it.frames())
@@ -465,15 +494,17 @@ async def test_a_worker_that_hangs_is_killed_and_what_waits_at_it_is_served_by_i
         assert f"(pid {worker.pid}) did not respond for a minute and was killed: 0 connections" in caplog.text
 
 
+@pytest.mark.parametrize("length", [1, 10_000_000], ids=["of which it takes all", "of which it takes a part"])
 async def test_a_worker_that_hangs_before_it_serves_is_killed_and_has_failed_however_long_it_lived(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, length: int
 ) -> None:
+    monkeypatch.setattr(Start, "encode", lambda _: bytes(length))
     monkeypatch.setattr(member, "LOOK_SECONDS", 0.01)
     hangs = (sys.executable, "-c", "import time; time.sleep(3600)")
     policy = RestartPolicy(healthy=0.1, failures=2, pause=0.01)
     async with bed(tmp_path, program=hangs, policy=policy) as it:
         await it.fleet.take(1, it.frames())
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(20.0):
             with pytest.raises(CrewFailed, match="worker 0 failed 3 times in a row"):
                 await it.fleet.start()
     assert caplog.text.count("did not respond for five minutes and was killed: 0 connections") == 3

@@ -135,3 +135,30 @@ def test_show_tells_who_signs_and_who_is_only_trusted(tmp_path: Path, capsys: py
     assert first.startswith("signs: our egress, until ")
     assert second.startswith("trusted: our egress, until ")
     assert ", only for example.com, example.org, SHA-256 " in second  # the confinement went with it
+
+
+def test_a_rotation_keeps_links_and_replaces_what_they_lead_to(tmp_path: Path) -> None:
+    store, links = tmp_path / "store", tmp_path / "links"
+    store.mkdir()
+    links.mkdir()
+    places = made(store)
+    names = links / "ca.crt", links / "ca.key"
+    for name, place in zip(names, places, strict=True):
+        name.symlink_to(place)
+    first = load_authority(*places, NOW).certificate
+    for step in Step:
+        rotate(*names, step, 365, NOW)
+    assert [path.is_symlink() for path in names] == [True, True]
+    assert load_authority(*places, NOW).certificate != first
+    assert stat.S_IMODE(places[1].stat().st_mode) == 0o600
+    assert sorted(path.name for path in links.iterdir()) == ["ca.crt", "ca.key"]
+
+
+def test_a_switch_that_was_interrupted_is_taken_again(tmp_path: Path) -> None:
+    files = certificate, key = made(tmp_path)
+    rotate(*files, Step.PUBLISH, 365, NOW)
+    key.write_bytes((tmp_path / "ca.key.next").read_bytes())
+    assert next_step(*files, NOW) is Step.SWITCH
+    rotate(*files, Step.SWITCH, 365, NOW)
+    rotate(*files, Step.WITHDRAW, 365, NOW)
+    assert len(read_certificates(certificate.read_bytes())) == 1

@@ -224,6 +224,13 @@ def test_a_client_that_is_nearly_a_group_is_doubted(explain: Ask) -> None:
     assert explain("https://api.example.com", client="bob").err == ""
 
 
+def test_a_client_that_its_address_keeps_out_of_the_group_is_doubted(explain: Ask) -> None:
+    answer = explain("https://api.example.com", client="watched", source="10.20.0.1")
+    assert answer.line("groups") == "none"
+    assert answer.err == "warning: --client: from this address it is no member of 'watched'\n"
+    assert explain("https://api.example.com", client="watched", source="10.9.0.1").err == ""
+
+
 def test_that_there_is_no_policy_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

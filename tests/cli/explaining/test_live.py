@@ -33,9 +33,20 @@ def authority(tmp_path: Path) -> TestAuthority:
 
 
 @pytest.fixture
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dns: DnsServer) -> Ask:
+def ask(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dns: DnsServer,
+    authority: TestAuthority,
+) -> Ask:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path, "gateway.yaml", f"resolver: {{servers: ['127.0.0.1:{dns.port}'], family: ipv4, timeout: 500ms}}")
+    write(
+        tmp_path,
+        "gateway.yaml",
+        f"resolver: {{servers: ['127.0.0.1:{dns.port}'], family: ipv4, timeout: 500ms}}\n"
+        "inspection: {ca_cert: ca.crt, ca_key: ca.key}\n",
+    )
     write(
         tmp_path,
         "policy.yaml",
@@ -46,6 +57,8 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
           - {name: guarded, hosts: [guarded.test], ports: [any]}
           - {name: net, cidrs: [127.0.0.1/32], ports: [any]}
           - {name: no, hosts: [denied.test], action: deny}
+          - {name: own, hosts: [own.test], ports: [any], private: [127.0.0.0/8], inspect: {upstream_ca: test-ca.pem}}
+          - {name: public, hosts: [public.test], ports: [any], private: [127.0.0.0/8], inspect: {}}
         """,
     )
 
@@ -110,6 +123,17 @@ def test_a_peer_that_is_not_trusted_is_shown_all_the_same(
     assert allowed
     assert f"names {name};" in told[-1]
     assert told[-1].endswith(f"NOT trusted by this machine: {why}")
+
+
+def test_a_peer_is_judged_as_the_gateway_does_where_the_rule_inspects(
+    ask: Ask, dns: DnsServer, authority: TestAuthority
+) -> None:
+    for name in ("own.test", "public.test"):
+        dns.answer(name, "127.0.0.1")
+    with Origin(https(authority.server_context("own.test", "public.test"))) as origin:
+        assert ask(f"https://own.test:{origin.port}")[1][-1].endswith("; trusted by the gateway")
+        told = ask(f"https://public.test:{origin.port}")[1][-1]
+    assert told.endswith("NOT trusted by the gateway: unable to get local issuer certificate")
 
 
 def test_a_peer_whose_certificate_only_openssl_can_read_is_told(ask: Ask, dns: DnsServer, tmp_path: Path) -> None:

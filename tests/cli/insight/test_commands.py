@@ -4,6 +4,10 @@ import csv
 import html
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,8 @@ from tests.cli.test_main import asked, gateway
 from tests.insight.records import seen
 
 POLICY = "version: 1\nmode: report\nrules:\n  - {name: a, hosts: [a.example]}  # keep\n"
+HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
+"""What a terminal is sent about its cursor."""
 LEARNT = """\
   - name: learned-b.example
     hosts:
@@ -210,3 +216,33 @@ def test_what_cannot_be_done_is_said_in_one_line_with_status_2(
     assert (ended.returncode, ended.stdout) == (2, "")
     assert complaint in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_terminal_gets_its_cursor_back_however_reading_ends(tmp_path: Path, number: signal.Signals) -> None:
+    endless = tmp_path / "records"
+    os.mkfifo(endless)
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "gateway", "report", str(endless)]
+    environment = os.environ | {"TERM": "xterm"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        with endless.open("wb"):
+            shown = _read_until(ours, b"reading")
+            process.send_signal(number)
+            process.wait(30)
+            shown += _read_until(ours, None)
+    os.close(ours)
+    assert process.returncode == 128 + number
+    assert 0 <= shown.rindex(HIDE) < shown.rfind(SHOW)
+
+
+def _read_until(terminal: int, text: bytes | None) -> bytes:
+    """What a terminal is sent, until this text or, for None, the end."""
+    shown = b""
+    while text is None or text not in shown:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # nobody has it open any more
+            break
+    return shown

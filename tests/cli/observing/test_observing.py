@@ -100,6 +100,8 @@ def test_the_shapes() -> None:
     assert SHAPES["compact"](FLOW) == (
         "2027-01-15T08:00:00.123Z: ci@10.0.0.1:40000 -> api.example.com:443 DROPPED 403 (no_rule; up 1, down 2)"
     )
+    six = SHAPES["compact"](FLOW | {"client_address": "2001:db8::7", "host": "2001:db8::1"})
+    assert " ci@[2001:db8::7]:40000 -> [2001:db8::1]:443 DROPPED " in six
     assert SHAPES["json"]({"a": [1, "b"]}) == '{"a":[1,"b"]}'
     assert "            groups: a, b\n" in SHAPES["dict"](FLOW)
     row = SHAPES["table"](FLOW)

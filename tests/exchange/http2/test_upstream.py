@@ -126,7 +126,7 @@ async def test_a_web_socket_is_asked_for_once_the_destination_has_offered_it(off
     services = build_services(build(), FakeDialer(), KeepingRecorder())
     key = address("127.0.0.1"), "key"
     with peer:
-        first = open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges, websocket=True)
+        first = open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges)
         async with asyncio.TaskGroup() as group:
             opening = group.create_task(first)
             await receive(peer)
@@ -137,6 +137,37 @@ async def test_a_web_socket_is_asked_for_once_the_destination_has_offered_it(off
         assert failure is None or failure.value.reason is Reason.UPGRADE_FAILED
         request.expect("GET", False, lambda: None)
         services.pool.close()
+
+
+async def test_nobody_shares_one_before_it_is_known_how_many_streams_it_takes() -> None:
+    """Else all that wait for a connection would have their streams on this one, and most of them refused."""
+    stream, peer = await stream_and_peer()
+    services = build_services(build(), FakeDialer(), KeepingRecorder())
+    key = address("127.0.0.1"), "key"
+    with peer:
+        first = open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(first)
+            await receive(peer)
+            assert services.pool.take(key) is None
+            await send(peer, settings_frame([(MAX_CONCURRENT_STREAMS, 2)]))
+        assert services.pool.take(key) is not None
+        assert services.pool.take(key) is None
+        services.pool.close()
+
+
+async def test_one_that_is_given_up_before_it_is_settled_is_closed() -> None:
+    stream, peer = await stream_and_peer()
+    services = build_services(build(), FakeDialer(), KeepingRecorder())
+    key = address("127.0.0.1"), "key"
+    with peer:
+        opening = asyncio.create_task(
+            open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges)
+        )
+        await receive(peer)
+        opening.cancel()
+        await asyncio.wait([opening])
+        await until_lost(stream)
 
 
 async def until_lost(stream: Stream) -> None:

@@ -234,6 +234,23 @@ async def test_what_was_begun_in_a_process_that_died_fails() -> None:
     kind.retire()
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"), [(OSError(12, "no memory"), "no memory"), (RuntimeError("no thread"), "no thread")]
+)
+async def test_one_that_cannot_be_started_is_known_at_once(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, why: str
+) -> None:
+    async def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(asyncio, "to_thread", fail)
+    kind = harmful()
+    session = kind.open()
+    assert await ask(session, "request_head", head()) == Failed(f"its process cannot be started: {why}")
+    session.close()
+    kind.retire()
+
+
 async def test_one_that_keeps_ending_is_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_STARTS", 2)
     kind = harmful()

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.limits.replicas import link as links
-from gateway.limits.replicas.link import Link, parse_store_url
+from gateway.limits.replicas.link import Link
 from gateway.limits.replicas.script import (
     DEAD_SECONDS,
     LUA,
@@ -19,6 +19,7 @@ from gateway.limits.replicas.script import (
     keys_for,
     read_answer,
 )
+from gateway.limits.replicas.url import parse_store_url
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw
 from tests.helpers.redis_server import RedisServer

@@ -13,9 +13,10 @@ import pytest
 from redis import Redis
 
 from gateway.limits.replicas import store as store_of_replicas
-from gateway.limits.replicas.link import CONNECTIONS, Link, parse_store_url
+from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import TAG
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
+from gateway.limits.replicas.url import parse_store_url
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.table import StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted, Limit
@@ -253,6 +254,22 @@ async def test_a_fault_of_ours_is_logged_and_ends_neither_heartbeats_nor_reports
     await store.close()
     assert "a bug of a heartbeat" in caplog.text
     assert "a bug of a report" in caplog.text
+
+
+async def test_what_a_fault_left_unreported_waits_for_nothing_else_that_is_to_be_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store_of_replicas, "HEARTBEAT_SECONDS", 0.01)
+    link = _Faulty(parse_store_url("redis://127.0.0.1:1"), "mine")
+    store = ReplicaStore(link, time, OnFailure.DENY, None)
+    await store.start()
+    budget = Limit("b", Counted.BYTES, rate=1000.0, period=86400.0)
+    for client in range(store_of_replicas.BATCH + 1):
+        store.spend(Draw(budget, (str(client),), 600.0))
+    async with asyncio.timeout(5):
+        while link.reports < 2:  # noqa: ASYNC110  # nobody is told of what is reported in the background
+            await asyncio.sleep(0.01)
+    await store.close()
 
 
 class _Slow(Link):

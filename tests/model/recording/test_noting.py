@@ -19,7 +19,10 @@ from tests.telemetry.drafts import accepted, denied
         (DownstreamError(Reason.DOWNSTREAM_RESET), Ended.RESET, Side.DOWNSTREAM),
         (DownstreamError(Reason.CREDENTIALS_INVALID), Ended.REFUSED, Side.DOWNSTREAM),
         (UpstreamError(Reason.CONNECTION_REFUSED), Ended.FAILED, Side.UPSTREAM),
+        (UpstreamError(Reason.UPSTREAM_RESET), Ended.RESET, Side.UPSTREAM),
         (UpstreamError(Reason.RESPONSE_TIMEOUT), Ended.TIMEOUT, Side.UPSTREAM),
+        (UpstreamError(Reason.CONNECTION_TIMEOUT), Ended.TIMEOUT, Side.UPSTREAM),
+        (UpstreamError(Reason.DNS_TIMEOUT), Ended.TIMEOUT, Side.UPSTREAM),
         (InternalError(Reason.DRAINING), Ended.FAILED, Side.GATEWAY),
     ],
 )

@@ -158,6 +158,25 @@ def test_what_is_refused_names_its_place(text: str, problem: str) -> None:
     assert problems(text)[0].startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "cure"),
+    [
+        (
+            "a: b\n  c: d\n",
+            "file.yaml:2",
+            "compare the indentation with the lines above, and put text with a colon in quotes",
+        ),
+        ("a:\n  b: c\n d: e\n", "file.yaml:3", "compare the indentation with the lines above"),
+        ("a:\n  - b: c\n   d: e\n", "file.yaml:3", "compare the indentation with the lines above"),
+        ("a: b\nc\nd: e\n", "file.yaml:3", "after a key come a colon and a blank"),
+    ],
+)
+def test_what_to_do_about_a_line_in_the_wrong_place_is_said(text: str, place: str, cure: str) -> None:
+    (said,) = problems(text)
+    assert said.startswith(f"{place}: not valid YAML: ")
+    assert said.endswith(f": {cure}")
+
+
 def test_an_alias_is_refused_together_with_its_anchor() -> None:
     assert problems("a: &x [1]\nb:\n  - c\n  - *x\n") == [
         "file.yaml:1: a: the anchor &x is not allowed: write the value out",

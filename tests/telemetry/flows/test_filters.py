@@ -117,6 +117,8 @@ def test_one_value_of_a_key_and_every_key_must_match() -> None:
         ({"decision": "deny", "ended": "refused"}, "dropped"),
         ({"decision": "none", "ended": "timeout"}, "error"),
         ({"decision": "allow", "ended": "failed"}, "error"),
+        ({"decision": "allow", "ended": "timeout", "ended_by": "upstream"}, "error"),
+        ({"decision": "allow", "ended": "timeout", "ended_by": "gateway"}, "forwarded"),
         ({"decision": "allow", "ended": "closed", "would_deny": "no_rule"}, "audit"),
         ({"decision": "allow", "ended": "closed", "would_limit": "p#r.connections"}, "audit"),
         ({"decision": "allow", "ended": "reset"}, "forwarded"),
@@ -131,6 +133,7 @@ def test_verdicts_are_told_in_hubbles_words(flow: dict[str, str], verdict: str) 
     [
         ([("to_pod", "x")], "no filter is called 'to_pod'"),
         ([("verdict", "denied")], "verdict is one of forwarded, dropped, error, audit"),
+        ([("protocol", "udp")], "protocol is one of tls, http, tcp"),
         ([("port", "https")], "port is a number"),
         ([("port", "65536")], "port is a number"),
         ([("port", "\u0664")], "port is a number"),

@@ -173,6 +173,14 @@ def test_what_is_not_of_tcp_could_not_have_come_through_a_gateway(protocol: int)
         FlowReader().decode(line)
 
 
+def test_fields_of_later_versions_are_skipped() -> None:
+    reader = FlowReader()
+    assert reader.decode(f"{' '.join(DEFAULT_FIELDS)} reject-reason ecs-task-id".encode()) is None
+    flow = reader.decode(f"8 - eni-1 10.0.0.1 203.0.113.5 40000 443 6 1 5 {START} {END} REJECT OK BPA -".encode())
+    assert flow is not None
+    assert (flow["client_address"], flow["host"], flow["decision"]) == ("10.0.0.1", "203.0.113.5", "deny")
+
+
 def test_a_line_of_names_says_what_follows() -> None:
     reader = FlowReader()
     assert reader.decode(b"srcaddr dstaddr srcport dstport bytes start end\n") is None
