@@ -104,12 +104,13 @@ async def test_the_bound_of_heads_holds_for_answers_and_the_destination_is_told(
     services.exchanges.follow("gw", Bounds(bound))
     key = address("127.0.0.1"), "key"
     with peer:
-        request = await open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges, False)
+        await send(peer, settings_frame([]))
+        request = await open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges)
         request.expect("GET", False, changed.set)
         cast("Channel", request.stream).begin(REQUEST, b"", ())
         told = await receive(peer)
         assert struct.pack(">HL", MAX_HEADER_LIST_SIZE, bound) in told
-        await send(peer, settings_frame([]) + answer)
+        await send(peer, answer)
         async with asyncio.timeout(5):
             await changed.wait()
         with contextlib.nullcontext() if passes else pytest.raises(UpstreamError) as failure:
