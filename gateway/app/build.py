@@ -141,7 +141,7 @@ def build_services(
     resolver = ResolverInForce(resolver_plan, deadlines, QueryCounters())
     name = settings.telemetry.name or socket.gethostname()
     breakers, splices = Breakers(clock.monotonic), Splices(descriptors=descriptors)
-    dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers, descriptors=descriptors)
+    dialer = TcpDialer(resolver, Stream, clock, deadlines, breakers=breakers, descriptors=descriptors)
 
     otlp = settings.telemetry.otlp
     traces = otlp is not None and "traces" in otlp.signals

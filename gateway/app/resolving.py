@@ -82,6 +82,10 @@ class ResolverInForce:
         self._planned = plan()
         self._resolver = self._build()
 
+    def known(self, name: HostName) -> Resolution | None:
+        """See `Resolver.known`."""
+        return self.current().known(name)
+
     def resolve(self, name: HostName, within: float) -> Coroutine[Any, Any, Resolution]:
         """See `Resolver.resolve`."""
         return self.current().resolve(name, within)

@@ -91,7 +91,8 @@ class _Conversation:
             request = self.inlet.heads.pop() if self.inlet.heads else await self._read_head()
             draft.method = request.method
             plan = plan_request(request, self._parts.via, self._plan, self._scope.is_secure)
-            self._plan = kept(plan)
+            if plan is not self._plan:
+                self._plan = kept(plan)
             return await Exchange(plan, draft, self._downstream, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)

@@ -36,6 +36,7 @@ from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 
 _SWITCHING = 101
+_ANSWERED = Ended.CLOSED, Side.UPSTREAM
 HALF_CLOSED = 10.0
 """Seconds without any byte after which a client that has ended its side counts as gone. Some still listen then, but
 most have closed their socket, and TCP shows no difference until something is sent."""
@@ -89,7 +90,7 @@ class Exchange:
     async def run(self) -> bool:
         """True: another request may follow. Raises `GatewayError`, which the caller answers."""
         plan, draft, parts, scope = self._plan, self._draft, self._parts, self._scope
-        draft.path = plan.target.path
+        draft.path = plan.path
         if parts.draining:
             raise InternalError(Reason.DRAINING)
         now = draft.asked_time = parts.clock.time()
@@ -154,7 +155,8 @@ class Exchange:
         if self._meter is not None:
             await wait_for_allowance(self._meter, self._permit, self._inlet, self._signal)
         upstream, response = await self._ask(judged)
-        if response.status == _SWITCHING:
+        status = response.status
+        if status == _SWITCHING:
             if self._watched is not None:
                 await self._watched.judge_response(plan_response(self._request, response, self._parts.name, None))
             await switch(
@@ -164,7 +166,7 @@ class Exchange:
         check_not_switched(self._plan, response)
         if self._permit.terms.honour_retry_after:
             heed_retry_after(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
-        is_healthy = note_answer(self._parts.breakers, self._permit, upstream, response.status)
+        is_healthy = note_answer(self._parts.breakers, self._permit, upstream, status)
         last, name = upstream.last_response, self._parts.name
         planned = upstream.last_response = plan_response(self._request, response, name, last)
         if self._watched is not None:
@@ -175,7 +177,8 @@ class Exchange:
             await self._wait()
         if self._watched is not None:
             await self._watched.settle()
-        self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
+        transfer = self._draft.transfer
+        transfer.ended, transfer.ended_by = _ANSWERED
         self._release(upstream, judged.key if is_healthy and planned.is_persistent else None)
         return keeps
 

@@ -253,7 +253,7 @@ class Inlet(ABC, Generic[H]):
         """Take over what the reader has parsed."""
         outlet = self._outlet
         for event in events:
-            if isinstance(event, bytes):
+            if type(event) is bytes:
                 if outlet is not None:
                     outlet.write(event)
                     continue
@@ -261,7 +261,7 @@ class Inlet(ABC, Generic[H]):
                 self._held += len(event)
                 if self._held >= HOLD_BOUND:
                     self.pause()
-            elif isinstance(event, End):
+            elif type(event) is End:
                 self.end = event
                 if outlet is not None:
                     outlet.finish(event)

@@ -25,14 +25,15 @@ _TELLING = frozenset(("connection", "proxy-connection", "host", "via", "upgrade"
 
 @dataclass(slots=True)
 class RequestPlan:
-    """`host` is the value of Host, None without one. `passing` are the fields that are forwarded, `places` those that
-    they have among all, which take `size` bytes; `hops` is the count of Max-Forwards, where it applies; `loops`: the
-    request has been here before; `via` is our pseudonym; `is_repeatable`: it may be sent twice, and has no content,
-    which is not held. `inspected` is the result of a rule that inspects requests."""
+    """`path` is the target's; `host` is the value of Host, None without one. `passing` are the fields that are
+    forwarded, `places` those that they have among all, which take `size` bytes; `hops` is the count of Max-Forwards,
+    where it applies; `loops`: the request has been here before; `via` is our pseudonym; `is_repeatable`: it may be sent
+    twice, and has no content, which is not held. `inspected` is the result of a rule that inspects requests."""
 
     request: Request
     via: str
     target: Target
+    path: str
     host: str | None
     passing: list[tuple[str, str]]
     places: list[int]
@@ -84,6 +85,7 @@ class RequestPlan:
             request,
             self.via,
             target,
+            target.path,
             self.host,
             passing,
             self.places,
@@ -135,6 +137,7 @@ def plan_request(request: Request, via: str, last: RequestPlan | None = None, is
         request=request,
         via=via,
         target=target,
+        path=target.path,
         host=hosts[0] if hosts else None,
         passing=passing,
         places=fields.places,

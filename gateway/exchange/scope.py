@@ -6,7 +6,7 @@ and requests on a captured connection.
 
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 from typing import Protocol as Role
 
 from gateway.exchange.http1.upstream import UpstreamConnection
@@ -45,7 +45,8 @@ class Identifies(Role):
         ...
 
 
-class Judged(NamedTuple):
+@dataclass(slots=True)
+class Judged:
     """A permitted request. `named` is the host that the request names and that its Host field carries; `key` tells the
     connections that it may go over. `is_doubtful`: only report mode let the tunnel pass that it came in."""
 

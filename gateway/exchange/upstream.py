@@ -7,7 +7,6 @@ client connection.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -133,7 +132,7 @@ class Pool:
         self._monotonic = monotonic
         self._at_most = at_most
         self._idle: dict[PoolKey, list[UpstreamConnection]] = {}
-        self._count = 0
+        self._keys: dict[UpstreamConnection, PoolKey] = {}  # of all that are idle
         self._of_client: dict[Address, int] = {}
         self._alarm: Alarm | None = None
         self._shared: dict[PoolKey, list[Shared]] = {}
@@ -143,12 +142,12 @@ class Pool:
         self._owed: dict[PoolKey, GatewayError] = {}
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._keys)
 
     def needs_dial(self, key: PoolKey) -> bool:
         """Whether an exchange that begins now has to dial: `take` would give it nothing, and it will not share the
         connection that is dialled for another at the moment."""
-        if key in self._idle or key in self._owed:
+        if key in self._idle or (self._owed and key in self._owed):
             return False
         return not self._shared or (self._with_room(key) is None and not self._dialling.locked())
 
@@ -190,7 +189,7 @@ class Pool:
     def take(self, key: PoolKey, may_repeat: bool = True) -> UpstreamSide | None:
         """One that is still open; the caller gives it back or closes it. None: dial a fresh one, also where a request
         that may not be repeated would go over one that its destination could be about to close. Raises what is owed."""
-        if key in self._owed:
+        if self._owed and key in self._owed:
             raise self._owed.pop(key)
         shared = self._with_room(key) if self._shared else None
         if shared is not None:
@@ -208,28 +207,27 @@ class Pool:
 
     def give(self, key: PoolKey, connection: UpstreamConnection) -> None:
         """Keep one until the next exchange, or close it if there is no room or it has been used for long."""
-        waiting, client, now = self._idle.get(key), key[0], self._monotonic()
+        waiting, client, now = self._idle.setdefault(key, []), key[0], self._monotonic()
         of_client = self._of_client.get(client, 0)
-        has_room = of_client < self._at_most - self._count and (waiting is None or len(waiting) < IDLE_FOR_ONE_KEY)
-        if not has_room or now - connection.dialled_at > LONGEST_USE:
-            connection.close()
-            return
-        if waiting is None:
-            self._idle[key] = [connection]
-        else:
+        has_room = of_client < self._at_most - len(self._keys) and len(waiting) < IDLE_FOR_ONE_KEY
+        if has_room and now - connection.dialled_at <= LONGEST_USE:
             waiting.append(connection)
-        self._count += 1
-        self._of_client[client] = of_client + 1
-        connection.enter_pool(partial(self.forget, key, connection), now)
-        if self._alarm is None:
-            self._watch()
+            self._keys[connection] = key
+            self._of_client[client] = of_client + 1
+            connection.enter_pool(self._forget, now)
+            if self._alarm is None:
+                self._watch()
+            return
+        if not waiting:
+            del self._idle[key]
+        connection.close()
 
     def _watch(self) -> None:
         self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in self._all():
+        for connection in list(self._keys):
             connection.close()
         for shared in self._all_shared():
             shared.close()
@@ -238,20 +236,16 @@ class Pool:
             self._alarm.cancel()
             self._alarm = None
 
-    def forget(self, key: PoolKey, connection: UpstreamConnection) -> None:
+    def _forget(self, connection: UpstreamConnection) -> None:
         """It has left the pool."""
-        waiting, client = self._idle[key], key[0]
+        key = self._keys.pop(connection)
+        waiting, client = self._idle.pop(key), key[0]
         if len(waiting) > 1:
             waiting.remove(connection)
-        else:
-            del self._idle[key]
-        self._count -= 1
+            self._idle[key] = waiting
         left = self._of_client.pop(client) - 1
         if left:
             self._of_client[client] = left
-
-    def _all(self) -> list[UpstreamConnection]:
-        return [connection for waiting in self._idle.values() for connection in waiting]
 
     def _all_shared(self) -> list[Shared]:
         return [connection for shared in self._shared.values() for connection in shared]
@@ -260,12 +254,12 @@ class Pool:
         """Close what has waited for `IDLE_SECONDS`: nothing waits for more than twice that."""
         self._alarm = None
         long_ago = self._monotonic() - IDLE_SECONDS
-        for connection in self._all():
+        for connection in list(self._keys):
             if connection.idle_since <= long_ago:
                 connection.close()
         for key, shared in self._shared.items():
             self._shared[key] = [each for each in shared if not _is_done(each, long_ago)]
-        if self._count or self._all_shared():
+        if self._keys or self._all_shared():
             self._watch()
 
 

@@ -116,13 +116,13 @@ def learn(
 
 
 def within_reach(attempts: Mapping[Attempt, Occurrences], lesson: Lesson) -> dict[Attempt, Occurrences]:
-    """The attempts that rules from the lesson could apply to: the verdicts on others do not change."""
+    """The attempts that passed and that rules from the lesson could apply to: the verdicts on others do not change."""
     patterns = [host for proposal in lesson.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     exact = {pattern.partition("/")[0] for pattern in patterns}
     below = tuple(pattern.removeprefix("*") for pattern in patterns if pattern.startswith("*."))
     spelt = {host: _canonical(host) for host in {attempt.host for attempt in attempts}}
     reached = {host for host, name in spelt.items() if name in exact or name.endswith(below)}
-    return {attempt: tally for attempt, tally in attempts.items() if attempt.host in reached}
+    return {attempt: tally for attempt, tally in attempts.items() if attempt.passed and attempt.host in reached}
 
 
 def _spelt_alike(
@@ -141,15 +141,15 @@ def _canonical(host: str) -> str:
 
 def _why_not(attempt: Attempt, tally: Occurrences, judge: Judge) -> str | None:
     """None if a rule is needed, empty if there is one already, else why none is proposed."""
-    if not attempt.passed:
-        private = "" if tally.was_reached else ", ".join(sorted(filter(_is_special, tally.addresses)))
-        return f"was refused for its address {private}: `private` in a rule opens that" if private else "was refused"
     try:
         verdict = judge.judge(attempt, tally)
     except InvalidAttempt as refusal:
         return str(refusal)
     if verdict.allowed:
         return ""
+    if not attempt.passed:
+        private = "" if tally.was_reached else ", ".join(sorted(filter(_is_special, tally.addresses)))
+        return f"was refused for its address {private}: `private` in a rule opens that" if private else "was refused"
     if not tally.addresses:
         return "was never reached"
     return _beyond_rules(verdict)

@@ -1,6 +1,7 @@
 """Reaches a destination over TLS and verifies it: the connections for requests inside an inspected tunnel."""
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from functools import partial
 from ssl import SSLObject
 
@@ -85,7 +86,7 @@ class VerifyingDialer:
             raise
         self._on_handshake(shaken)
         alpn = shaken.selected_alpn_protocol()
-        return reached._replace(verified=self.is_permitted, alpn=alpn, presents=shown is not None)
+        return replace(reached, verified=self.is_permitted, alpn=alpn, presents=shown is not None)
 
     async def _shake(self, reached: Upstream[Stream], permit: Permit, shown: ClientCertificate | None) -> SSLObject:
         inspection = permit.terms.inspection

@@ -7,14 +7,14 @@ clients and port are an error: wherever statements overlap, one rule is made tha
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Protocol as Shape
 from typing import TypeVar
 
 from gateway.migrate.findings import Findings
 from gateway.migrate.grants import USUAL, AddressGrant, Imported, NameGrant, Origin, Refusal, Terms, Who, fresh
 from gateway.migrate.patterns import in_common, is_public_suffix, spelled
-from gateway.migrate.sets import NO_ADDRESS, AddressSet, Spans, spans
+from gateway.migrate.sets import NO_ADDRESS, AddressSet, Spans, spans, union
 from gateway.model.intent import Protocol
 from gateway.policy.rules import HostPattern
 
@@ -56,6 +56,11 @@ class _Claim:
     def sides(self) -> tuple[object, ...]:
         """The parts of a claim that narrow it."""
         return self.but, self.terms.protocol, self.terms.within, self.terms.but
+
+    @property
+    def elsewhere(self) -> tuple[object, ...]:
+        """Every part but `within`."""
+        return self.but, replace(self.terms, within=None)
 
 
 class _Ported(Shape):
@@ -142,24 +147,40 @@ def _apart(grants: Sequence[G], join: Callable[[Sequence[G]], J]) -> Iterator[tu
 
 
 def _joined_names(grants: Sequence[NameGrant], findings: Findings) -> _Claim:
-    joined = _Claim(grants[0].who.but, grants[0].terms)
+    """Those that differ in `within` alone, such as long lists of networks, are joined at once."""
+    joined, waiting = _Claim(grants[0].who.but, grants[0].terms), list[AddressSet]()
     for grant in grants[1:]:
-        joined = _either(joined, _Claim(grant.who.but, grant.terms), grant.origin, findings)
-    return joined
+        claim = _Claim(grant.who.but, grant.terms)
+        within = claim.terms.within
+        if within is not None and joined.terms.within is not None and joined.elsewhere == claim.elsewhere:
+            waiting.append(within)
+        else:
+            joined = _either(_also_within(joined, waiting), claim, grant.origin, findings)
+            waiting = []
+    return _also_within(joined, waiting)
+
+
+def _also_within(claim: _Claim, further: Sequence[AddressSet]) -> _Claim:
+    if not further:
+        return claim
+    within = union((claim.terms.within or NO_ADDRESS, *further))
+    return _Claim(claim.but, replace(claim.terms, within=within))
 
 
 def _joined_addresses(grants: Sequence[AddressGrant], findings: Findings) -> tuple[tuple[_Claim, AddressSet], ...]:
     """Disjoint sets, each with the terms that hold for all of it."""
     made: dict[_Claim, AddressSet] = {}
-    for grant in grants:
-        claim, rest = _Claim(grant.who.but, Terms(grant.protocol)), grant.addresses
-        for known in list(made):
+    for claim, alike in groupby(grants, lambda grant: _Claim(grant.who.but, Terms(grant.protocol))):
+        together = tuple(alike)
+        rest = union(grant.addresses for grant in together)
+        for known in [each for each in made if each != claim]:
             both = made[known] & rest
-            if both:
-                made[known] -= both
-                joined = _either(known, claim, grant.origin, findings)
-                made[joined] = made.get(joined, NO_ADDRESS) | both
-                rest -= both
+            joined = known
+            for origin in [grant.origin for grant in together if grant.addresses & both]:
+                joined = _either(known, claim, origin, findings)  # the same each time; each place is told
+            made[known] -= both
+            made[joined] = made.get(joined, NO_ADDRESS) | both
+            rest -= both
         made[claim] = made.get(claim, NO_ADDRESS) | rest
     return tuple((claim, addresses) for claim, addresses in made.items() if addresses)
 

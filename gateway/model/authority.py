@@ -9,7 +9,7 @@ from gateway.model.addresses import Address, parse_address
 from gateway.model.names import HostName, parse_host_name
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
-_LONGEST = 253 + len(".:65535")  # a name of full length, its dot and a port
+LONGEST_AUTHORITY = 253 + len(".:65535")  # a name of full length, its dot and a port
 
 Host = HostName | Address
 
@@ -42,7 +42,7 @@ def parse_host(text: str) -> Host | None:
 
 def parse_authority(text: str, default_port: int | None = None) -> Authority | None:
     """`host:port`, the port optional only where a default is given; None if malformed (userinfo included)."""
-    return _parse_authority(text, default_port) if len(text) <= _LONGEST else None
+    return _parse_authority(text, default_port) if len(text) <= LONGEST_AUTHORITY else None
 
 
 # The same destinations are asked for again and again. Clients choose what is remembered, so its length is bounded too.

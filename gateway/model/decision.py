@@ -4,9 +4,9 @@ Only `policy.decide` constructs a `Permit`; nothing is dialled without one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from typing import Protocol as Role
 
 from gateway.model.addresses import Address, Network
@@ -138,6 +138,16 @@ class WouldDeny:
     rule: RuleRef | None = None
 
 
+class Common:
+    """Kept with a decision, which clients meet again and again: facts, and what is alike in the records of all
+    connections with these facts. It is telemetry's, and is forgotten with the decision."""
+
+    __slots__ = ("sealed",)
+
+    def __init__(self) -> None:
+        self.sealed: tuple[object, Any] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Deny:
     """Policy says no."""
@@ -149,6 +159,7 @@ class Deny:
     also: tuple[str, ...] = ()  # full names of other rules worth naming
     detail: str = ""  # for the operator
     refused: tuple[AddressRefusal, ...] = ()  # all addresses of the host, where no other is left
+    common: Common = field(default_factory=Common, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +177,7 @@ class Permit:
     report: bool = False  # report mode: what the rule would refuse later is only recorded
     limits: tuple[Applied, ...] = ()  # of the rule and of the client's groups; report mode does not set them aside
     source: Source | None = None  # the addresses to dial from, in this client's own order; None: any
+    common: Common = field(default_factory=Common, init=False, repr=False, compare=False)
 
     def denial(self, reason: Reason, detail: str = "") -> Deny:
         """The refusal, under the same rule, of what the client does next."""

@@ -43,10 +43,10 @@ class Transfer:
     reason: Reason | None = None
 
 
-class Dialled(NamedTuple):
-    """A successful dial: which addresses there were, which were refused, which one was reached. `resolve_seconds` is
-    None for a literal. `source` is our address, if a rule chose it. `dialled_at` is the monotonic instant at which
-    resolving was over."""
+@dataclass(slots=True)
+class Dialled:
+    """A successful dial: which addresses there were, which were refused, which one was reached. `resolve_seconds`: None
+    for a literal. `source`: our address, if a rule chose it. `dialled_at`: the monotonic instant behind resolving."""
 
     address: Address
     resolved: tuple[Address, ...]

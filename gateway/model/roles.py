@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.model.addresses import Address
 from gateway.model.authority import Host
@@ -106,7 +107,8 @@ class ByteStream(Protocol):
 S_co = TypeVar("S_co", bound=ByteStream, covariant=True)
 
 
-class Upstream(NamedTuple, Generic[S_co]):
+@dataclass(slots=True)
+class Upstream(Generic[S_co]):
     """A connected destination and the facts about how it was reached. Whoever holds it closes the stream.
 
     `verified`: it proved over TLS, with a certificate that we trust, to be whom the permit names. `alpn`: the protocol

@@ -10,7 +10,7 @@ import errno
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.model.addresses import Address
 from gateway.model.authority import Host
@@ -32,8 +32,6 @@ STAGGER_SECONDS = 0.25
 """The Connection Attempt Delay that RFC 8305 section 8 recommends."""
 REFUSALS_SHOWN = 8
 
-Resolve = Callable[[HostName, float], Coroutine[Any, Any, Resolution]]
-"""As `Resolver.resolve`."""
 Connect = Callable[[Permit, Address], Coroutine[Any, Any, Stream]]
 
 _REASONS = {
@@ -53,12 +51,20 @@ _REASONS = {
 }
 
 
+class Names(Protocol):
+    """Where names become addresses, at once or after a while; as `Resolver`."""
+
+    def known(self, name: HostName) -> Resolution | None: ...
+
+    def resolve(self, name: HostName, within: float) -> Coroutine[Any, Any, Resolution]: ...
+
+
 class TcpDialer:
     """Fulfils `roles.Dialer`. `make_stream` makes the protocol of one connection."""
 
     def __init__(
         self,
-        resolve: Resolve,
+        names: Names,
         make_stream: Callable[[], Stream],
         clock: Clock,
         deadlines: Deadlines,
@@ -66,7 +72,7 @@ class TcpDialer:
         breakers: Breakers | None = None,
         descriptors: Descriptors | None = None,
     ) -> None:
-        self._resolve = resolve
+        self._names = names
         self._make_stream = make_stream
         self._clock = clock
         self._deadlines = deadlines
@@ -84,7 +90,7 @@ class TcpDialer:
         else:
             if self._descriptors.are_short():  # questions take some as well
                 raise _kept_back(host)
-            resolved = (await self._resolve(host, timeouts.dns)).addresses
+            resolved = (self._names.known(host) or await self._names.resolve(host, timeouts.dns)).addresses
             candidates, refused = _screen(permit, resolved)
         dialled_at = monotonic()
         connect: Connect = self._connect

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import cast
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.errors import ConfigError
@@ -147,6 +146,6 @@ def _peer_of(transport: asyncio.Transport) -> Peer:
     name = transport.get_extra_info("peername")
     if name is None:
         return NOBODY
-    host, port = cast("tuple[str, int]", name[:2])
+    host: str = name[0]
     address = parse_address(host.partition("%")[0])
-    return NOBODY if address is None else (address, port)
+    return NOBODY if address is None else (address, name[1])

@@ -217,7 +217,7 @@ class Relay:
         self.loop = asyncio.get_running_loop()
         self._streams = (downstream, upstream)
         self._idle = idle
-        self._look_every = min(idle / LOOKS, LONGEST_LOOK)
+        self._look_every = idle / LOOKS if idle < LOOKS * LONGEST_LOOK else LONGEST_LOOK
         self._lifetime = lifetime
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._directions: tuple[Direction, ...] = ()

@@ -98,9 +98,23 @@ class Resolver:
     async def resolve(self, name: HostName, within: float) -> Resolution:
         """The addresses of `name`, waiting `within` seconds at most. Raises `UpstreamError` with a reason `dns_*`, or
         `InternalError` when descriptors ran out."""
-        known = self._known(name)
+        known = self.known(name)
+        if known is not None:
+            return known
+        found = await self._await_flight(name, within)
+        if isinstance(found, Missing):
+            raise found.error()
+        return found
+
+    def known(self, name: HostName) -> Resolution | None:
+        """The addresses, if the hosts file or the cache has them; None if they have to be asked for. Raises
+        `UpstreamError` for a name of which it is known that it has none."""
+        now = self._clock.monotonic()
+        written = self._hosts.read(now).get(name)
+        known = self._cache.get(name, now) if written is None else _from_file(written, self._options.family)
         if known is None:
-            known = await self._await_flight(name, within)
+            return None
+        self.counts.hits += 1
         if isinstance(known, Missing):
             raise known.error()
         return known
@@ -117,17 +131,6 @@ class Resolver:
     def close(self) -> None:
         """Close what is kept open to name servers."""
         self._transport.close()
-
-    def _known(self, name: HostName) -> Resolution | Missing | None:
-        now = self._clock.monotonic()
-        written = self._hosts.read(now).get(name)
-        if written is None:
-            known = self._cache.get(name, now)
-        else:
-            known = _from_file(written, self._options.family)
-        if known is not None:
-            self.counts.hits += 1
-        return known
 
     # Flights.
 

@@ -149,16 +149,24 @@ class Stream(asyncio.Protocol):
             self._wrote = True
             self.transport.write(data)
 
-    async def aclose(self) -> None:
-        """Close in order; idempotent. Waits, at most LINGER_SECONDS, only while the peer may still be reading what was
+    def close(self) -> bool:
+        """Close in order; idempotent. False, and nothing is closed, while the peer may still be reading what was
         written: to close with input unread would reset the connection and lose that (RFC 9112 section 9.6)."""
         if self.is_lost or self.transport.is_closing():
+            return True
+        if self.queued() or (self._wrote and not self.has_ended):
+            return False
+        self.transport.close()
+        return True
+
+    async def aclose(self) -> None:
+        """Close in order, after `LINGER_SECONDS` at the latest; idempotent."""
+        if self.close():
             return
         try:
-            if self.queued() or (self._wrote and not self.has_ended):
-                await self._linger()
+            await self._linger()
         finally:
-            if self._discards and self.queued():
+            if self.queued():
                 self.abort()
             self.transport.close()
 

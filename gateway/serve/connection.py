@@ -33,7 +33,7 @@ from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
 from gateway.serve.capture import intent_by_address, intent_by_name, read_first_bytes, refuse_loop
 from gateway.serve.entrance import enter
-from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
+from gateway.serve.intake import await_head, begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
 from gateway.serve.requests import (
     Tunnel,
@@ -65,7 +65,8 @@ async def serve_connection(downstream: Stream, draft: Draft, services: Services)
         raise
     finally:
         services.recorder.record(draft)
-    await downstream.aclose()
+    if not downstream.close():
+        await downstream.aclose()
 
 
 async def _attempt(downstream: Stream, draft: Draft, services: Services, is_last: bool) -> bool:
@@ -80,7 +81,7 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services, is_last
         if draft.original is not None:
             await _walk_captured(draft.original, downstream, draft, services)
             return False
-        head = await read_head(downstream, services)
+        head = read_head(downstream, services) or await await_head(downstream, services)
         if begins_exchange(head):
             await converse_absolute_form(downstream, draft, services)
             return False
@@ -126,7 +127,8 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             raise
         finally:
             draft.would_limit = lease.would_limit  # a budget may be spent by now
-            await upstream.stream.aclose()
+            if not upstream.stream.close():
+                await upstream.stream.aclose()
 
 
 async def _walk_captured(original: Destination, downstream: Stream, draft: Draft, services: Services) -> None:
@@ -163,7 +165,8 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
             raise
         finally:
             draft.would_limit = lease.would_limit  # a budget may be spent by now
-            await upstream.stream.aclose()
+            if not upstream.stream.close():
+                await upstream.stream.aclose()
 
 
 def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> Coroutine[Any, Any, None]:

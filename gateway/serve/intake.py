@@ -4,7 +4,7 @@ import asyncio
 import re
 from functools import lru_cache
 
-from gateway.model.authority import Authority, parse_authority
+from gateway.model.authority import LONGEST_AUTHORITY, parse_authority
 from gateway.model.errors import DownstreamError
 from gateway.model.intent import Door, Intent, Opening
 from gateway.model.reasons import Reason
@@ -17,25 +17,25 @@ from gateway.wire.opening import parse_opening
 _WITHOUT_SECRETS = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,300}")
 
 
-async def read_head(downstream: ByteStream, services: Services) -> RequestHead:
-    """The request head; it is not consumed. Raises `DownstreamError` if it is malformed, too large or too slow."""
+def read_head(downstream: ByteStream, services: Services) -> RequestHead | None:
+    """The request head, which is not consumed; None while bytes are missing. Raises `DownstreamError` if it is
+    malformed or too large."""
+    data = downstream.peek()
     try:
-        head = parse_head(downstream.peek()) or await _await_head(downstream, services)
+        head = parse_head(data)
     except MalformedHead as malformed:
         raise DownstreamError(malformed.reason, str(malformed)) from malformed
-    if head.size > services.bounds.head:
+    if (len(data) if head is None else head.size) > services.bounds.head:
         raise DownstreamError(Reason.HEAD_TOO_LARGE, f"more than {services.bounds.head} bytes")
     return head
 
 
-async def _await_head(downstream: ByteStream, services: Services) -> RequestHead:
-    """A head that was not there at once. Mostly it comes with the connection, and then needs no deadline."""
+async def await_head(downstream: ByteStream, services: Services) -> RequestHead:
+    """The same for a head that was not there at once. Mostly it comes with the connection, and needs no deadline."""
     with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
-        while (head := parse_head(data := downstream.peek())) is None:
-            if len(data) > services.bounds.head:
-                raise DownstreamError(Reason.HEAD_TOO_LARGE, f"more than {services.bounds.head} bytes")
+        while (head := read_head(downstream, services)) is None:
             if not await downstream.more():
-                raise DownstreamError(Reason.CLIENT_CLOSED, f"after {len(data)} bytes of a request head")
+                raise DownstreamError(Reason.CLIENT_CLOSED, f"after {len(downstream.peek())} bytes of a request head")
     return head
 
 
@@ -47,19 +47,20 @@ def begins_exchange(head: RequestHead) -> bool:
 def read_intent(head: RequestHead) -> Intent:
     """What the head asks for. Raises `DownstreamError` if that is nothing a proxy could do."""
     if head.method == "CONNECT":
-        authority = parse_authority(head.target)
-        if authority is None:
+        intent = _connect_to(head.target) if len(head.target) <= LONGEST_AUTHORITY else None
+        if intent is None:
             raise DownstreamError(Reason.MALFORMED_AUTHORITY, f"CONNECT target {_quotable(head.target)}")
-        return _connect_to(authority)
+        return intent
     if head.target[:8].lower() == "https://":
         raise DownstreamError(Reason.HTTPS_WITHOUT_CONNECT, "https:// in absolute form")
     raise DownstreamError(Reason.NOT_A_PROXY_REQUEST, f"{head.method[:20]} that names no http:// URL")
 
 
 @lru_cache(maxsize=4096)
-def _connect_to(authority: Authority) -> Intent:
+def _connect_to(target: str) -> Intent | None:
     """The same destinations are asked for again and again."""
-    return Intent(Door.CONNECT, authority)
+    authority = parse_authority(target)
+    return None if authority is None else Intent(Door.CONNECT, authority)
 
 
 def _quotable(target: str) -> str:

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from gateway.exchange.conversation import converse
 from gateway.exchange.http1.upstream import UpstreamConnection
@@ -25,7 +25,8 @@ CAPTURED_IDLE = 4
 """Connections that a captured one keeps to destinations; for one client the half of it, as `Pool` shares it out."""
 
 
-class Tunnel(NamedTuple):
+@dataclass(slots=True)
+class Tunnel:
     """A connection after the last verdict about it: who may reach what under which terms, and where it leads."""
 
     permit: Permit
@@ -82,8 +83,10 @@ async def converse_inside_tls(
         raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
     from gateway.intercept.interception import Inspected  # noqa: PLC0415  # loaded by whoever made `interception`
 
+    rights = tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules
+    inspected = Inspected(*rights, tunnel.upstream, tunnel.meter, hello, services.limiter)
     with _shown_as_open(draft, tunnel.permit, services):
-        await interception.converse(downstream, draft, Inspected(*tunnel, hello, services.limiter))
+        await interception.converse(downstream, draft, inspected)
 
 
 async def converse_absolute_form(downstream: Stream, draft: Draft, services: Services) -> None:

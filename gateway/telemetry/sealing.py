@@ -7,6 +7,7 @@ printable, because records are read in terminals.
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
+from math import floor
 
 from gateway.model.addresses import Address
 from gateway.model.client import Client
@@ -32,33 +33,17 @@ LIST_LIMIT = 32
 
 def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
     """The record of a connection that ended at the monotonic instant `ended_at`."""
-    transfer, intent, dialled = draft.transfer, draft.intent, draft.dialled
-    address, port = draft.peer
-    record: ConnectionRecord = {
-        "time": rfc3339(draft.started_time),
-        "connection_id": draft.connection_id,
-        "listener": draft.listener,
-        "client_address": str(address),
-        "client_port": port,
-        "decision": verdict_of(draft),
-        "generation": draft.generation,
-        "total_ms": milliseconds(ended_at - draft.started_at),
-        "bytes_up": transfer.bytes_up,
-        "bytes_down": transfer.bytes_down,
-        "ended": transfer.ended or ended_before_transfer(draft),
-        "ended_by": transfer.ended_by or Side.GATEWAY,
-    }
-    if draft.sender is not None:
-        record["peer_address"] = str(draft.sender[0])
-        record["peer_port"] = draft.sender[1]
-    add_request(record, draft)
-    if intent is not None and intent.protocol is not None:
-        record["protocol"] = intent.protocol
-    if draft.status is not None:
-        record["status"] = draft.status
-    add_verdict(record, draft)
+    transfer, dialled, record = draft.transfer, draft.dialled, _common_to(draft).copy()
+    record["time"] = rfc3339(draft.started_time)
+    record["connection_id"] = draft.connection_id
+    record["client_port"] = draft.peer[1]
+    record["total_ms"] = milliseconds(ended_at - draft.started_at)
+    record["bytes_up"] = transfer.bytes_up
+    record["bytes_down"] = transfer.bytes_down
+    record["ended"] = transfer.ended or ended_before_transfer(draft)
+    record["ended_by"] = transfer.ended_by or Side.GATEWAY
     if dialled is not None:
-        add_dialled(record, dialled)
+        _add_durations(record, dialled)
     if draft.opening is not None:
         _add_opening(record, draft.opening)
     if draft.tls is not None:
@@ -69,6 +54,62 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
     if draft.packets is not None:
         _add_packets(record, draft.packets)
+    return record
+
+
+def _common_to(draft: Draft) -> ConnectionRecord:
+    """The record of any connection about which the same is known, in its order; what each has of its own is empty. The
+    decision keeps that of the last one: clients ask for the same again and again."""
+    decision, facts = draft.decision, _facts_of(draft)
+    sealed = None if decision is None else decision.common.sealed  # read once: the export seals in a thread of its own
+    record: ConnectionRecord
+    if sealed is not None and sealed[0] == facts:
+        record = sealed[1]
+        return record
+    record = _seal_common(draft)
+    if decision is not None:
+        decision.common.sealed = facts, record
+    return record
+
+
+def _facts_of(draft: Draft) -> tuple[object, ...]:
+    """All on which `_seal_common` depends, but for the decision. (An `attrgetter` would take more instructions.)"""
+    dialled, reason = draft.dialled, draft.reason or draft.transfer.reason
+    request = draft.client, draft.intent, draft.listener, draft.peer[0], draft.sender, draft.generation
+    answer = draft.status, reason, draft.detail, draft.would_deny, draft.would_limit
+    if dialled is None:
+        return request, answer
+    is_literal = dialled.resolve_seconds is None
+    return request, answer, dialled.address, dialled.resolved, dialled.refused, dialled.source, is_literal
+
+
+def _seal_common(draft: Draft) -> ConnectionRecord:
+    intent = draft.intent
+    record: ConnectionRecord = {
+        "time": "",
+        "connection_id": "",
+        "listener": draft.listener,
+        "client_address": str(draft.peer[0]),
+        "client_port": 0,
+        "decision": verdict_of(draft),
+        "generation": draft.generation,
+        "total_ms": 0.0,
+        "bytes_up": 0,
+        "bytes_down": 0,
+        "ended": Ended.FAILED,
+        "ended_by": Side.GATEWAY,
+    }
+    if draft.sender is not None:
+        record["peer_address"] = str(draft.sender[0])
+        record["peer_port"] = draft.sender[1]
+    add_request(record, draft)
+    if intent is not None and intent.protocol is not None:
+        record["protocol"] = intent.protocol
+    if draft.status is not None:
+        record["status"] = draft.status
+    add_verdict(record, draft)
+    if draft.dialled is not None:
+        add_dialled(record, draft.dialled)
     return record
 
 
@@ -160,18 +201,23 @@ def _add_set_aside(record: Record, reason: Reason, rule: RuleRef | None) -> None
 
 def add_dialled(record: Record, dialled: Dialled, reused: bool = False) -> None:
     """What was reached, and from where; and how the address was found and reached, unless it was for another's sake."""
-    address, resolved, refused, resolve_seconds, dial_seconds, source, _ = dialled
-    record["dialled_address"] = str(address)
-    if source is not None:
-        record["source_address"] = str(source)
+    record["dialled_address"] = str(dialled.address)
+    if dialled.source is not None:
+        record["source_address"] = str(dialled.source)
     if reused:
         return
-    record["dial_ms"] = milliseconds(dial_seconds)
-    if resolve_seconds is not None:
-        record["dns_ms"] = milliseconds(resolve_seconds)
-        record["resolved"] = _shown_addresses(resolved)
-    if refused:
-        _add_refused(record, refused)
+    _add_durations(record, dialled)
+    if dialled.resolve_seconds is not None:
+        record["resolved"] = _shown_addresses(dialled.resolved)
+    if dialled.refused:
+        _add_refused(record, dialled.refused)
+
+
+def _add_durations(record: Record, dialled: Dialled) -> None:
+    """How long it took to find and to reach the address."""
+    record["dial_ms"] = milliseconds(dialled.dial_seconds)
+    if dialled.resolve_seconds is not None:
+        record["dns_ms"] = milliseconds(dialled.resolve_seconds)
 
 
 @lru_cache(maxsize=1024)
@@ -206,9 +252,15 @@ def _add_opening(record: ConnectionRecord, opening: Opening) -> None:
     if hello.server_name is not None:
         record["sni"] = hello.server_name
     if hello.alpn:
-        record["alpn"] = listed(map(printable, hello.alpn))
+        record["alpn"] = _shown_protocols(hello.alpn)
     record["ja4"] = hello.ja4
     record["ech"] = hello.ech
+
+
+@lru_cache(maxsize=64)
+def _shown_protocols(offered: tuple[str, ...]) -> tuple[str, ...]:
+    """The same programs offer the same again and again."""
+    return listed(map(printable, offered))
 
 
 def _add_inspection(record: ConnectionRecord, tls: TlsSides) -> None:
@@ -254,7 +306,7 @@ def escaped(text: str) -> str:
 
 def milliseconds(seconds: float) -> float:
     """Rounded to the microsecond."""
-    return (seconds * 1e6 + 0.5) // 1 / 1000  # `round` takes ten times as many instructions
+    return floor(seconds * 1e6 + 0.5) / 1000  # `round` takes ten times as many instructions
 
 
 def listed(entries: Iterable[str | Address]) -> tuple[str, ...]:

@@ -46,6 +46,9 @@ _HELLOS_OF_A_SHAPE: Final = 64
 _WORTH_SKIPPING: Final = 32  # bytes: comparing fewer is cheaper than cutting them out
 
 _read_record_header = struct.Struct(">BBxH").unpack_from
+_read_start = struct.Struct(
+    ">BBxHI"
+).unpack_from  # the message's header as well: its type in one byte, its size in three
 _read_extension_header = struct.Struct(">HH").unpack_from
 
 
@@ -136,15 +139,13 @@ def _whole_record(data: bytes, limit: int) -> bytes | None:
     """The message of a hello that came whole in one record, as most do; None wherever more is to be checked."""
     if len(data) < _RECORD_HEADER + _MESSAGE_HEADER:
         return None
-    content_type, major, length = _read_record_header(data)
+    content_type, major, length, announced = _read_start(data)
     end = _RECORD_HEADER + length
     if content_type != HANDSHAKE or major != 3 or not _SESSION_ID_AT < length <= _MAX_FRAGMENT:
         return None
-    if end > len(data) or end > limit:
+    if end > len(data) or end > limit or announced != _CLIENT_HELLO << 24 | length - _MESSAGE_HEADER:
         return None
-    message = data[_RECORD_HEADER:end]
-    announced = int.from_bytes(message[:_MESSAGE_HEADER], "big")  # its type in the first byte, its size in the others
-    return message if announced == _CLIENT_HELLO << 24 | length - _MESSAGE_HEADER else None
+    return data[_RECORD_HEADER:end]
 
 
 def _fragment_length(data: bytes, position: int) -> int | None:

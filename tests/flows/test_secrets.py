@@ -112,7 +112,7 @@ class TlsDialer(FakeDialer):
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         upstream = await super().dial(permit)
         self.has_dialled.set()
-        dialled = upstream.dialled._replace(refused=self.refused)
+        dialled = replace(upstream.dialled, refused=self.refused)
         return Upstream(dialled, upstream.stream, verified=self.is_verified)
 
 

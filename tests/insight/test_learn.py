@@ -180,6 +180,12 @@ def test_what_was_reached_was_not_refused_for_its_address() -> None:
     assert learn(attempts(refused), rules_of(EMPTY), NOW).left_out == {"wiki.example:443": "was refused"}
 
 
+def test_what_was_refused_before_the_policy_had_its_rule_lacks_none() -> None:
+    refused = {**seen("b.example", decision="deny", dialled_address=None), "reason": "no_rule"}
+    lesson = learn(attempts(refused), rules_of("rules: [{name: b, hosts: [b.example]}]"), NOW)
+    assert (lesson.left_out, lesson.allowed_already) == ({}, 1)
+
+
 def test_grouped_by_group_a_rule_speaks_of_the_policys_own_and_of_the_narrowest() -> None:
     policy = (
         EMPTY + "clients:\n  all: {match: [{cidr: 10.0.0.0/8}]}\n  payments: {match: [{cidr: 10.20.0.0/16}]}\n"

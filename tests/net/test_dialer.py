@@ -111,8 +111,8 @@ def permit_for(host: Host, port: int, screen: Screen | None = None, timeouts: Ti
 
 
 def build_dialer(*servers: DnsServer, stagger: float = 0.25, descriptors: Descriptors | None = None) -> TcpDialer:
-    resolve, deadlines = build_resolver(*servers).resolve, build_deadlines()
-    return TcpDialer(resolve, Stream, TickingClock(), deadlines, stagger, descriptors=descriptors)
+    names, deadlines = build_resolver(*servers), build_deadlines()
+    return TcpDialer(names, Stream, TickingClock(), deadlines, stagger, descriptors=descriptors)
 
 
 @pytest.fixture

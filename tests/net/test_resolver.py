@@ -42,6 +42,22 @@ async def test_a_name_for_which_no_descriptor_is_left_is_our_fault_and_not_the_s
     assert all(resolver.health().values())
 
 
+async def test_what_is_known_at_once_is_what_was_found_out_before(dns: DnsServer) -> None:
+    dns.answer("x.test", "203.0.113.1")
+    resolver = build_resolver(dns)
+    assert resolver.known(X) is None
+    assert (dns.queries, resolver.counts.hits) == ([], 0)
+    assert resolver.known(X) is None
+    found = await resolver.resolve(X, within=2)
+    assert (resolver.known(X), resolver.counts.hits) == (found, 1)
+    with pytest.raises(UpstreamError):
+        await resolver.resolve(name("y.test"), within=2)
+    asked = len(dns.queries)
+    with pytest.raises(UpstreamError) as missing:
+        resolver.known(name("y.test"))
+    assert (missing.value.reason, len(dns.queries), resolver.counts.hits) == (Reason.DNS_NAME_NOT_FOUND, asked, 2)
+
+
 # What is asked for.
 
 

@@ -199,6 +199,20 @@ async def test_closing_that_is_cancelled_while_it_waits_closes_all_the_same() ->
         await until_lost(stream)
 
 
+async def test_a_stream_closes_at_once_unless_the_peer_may_still_be_reading() -> None:
+    stream, peer = await stream_and_peer()
+    with peer:
+        stream.write(b"answer")
+        assert not stream.close()
+        assert not stream.transport.is_closing()
+        peer.shutdown(socket.SHUT_WR)
+        assert not await stream.more()
+        assert stream.close()
+        assert stream.transport.is_closing()
+        assert stream.close()
+        assert await receive_all(peer) == b"answer"
+
+
 async def test_a_stream_that_was_never_written_to_closes_without_waiting() -> None:
     stream, peer = await stream_and_peer()
     with peer:

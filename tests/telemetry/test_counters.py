@@ -1,5 +1,7 @@
 """Counting what ended."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.model.decision import RuleRef
@@ -61,7 +63,7 @@ def test_a_requests_duration_and_the_dial_that_it_needed_are_observed() -> None:
     counters.count_exchange(exchanged(), 1002.0)
     literal = exchanged()
     assert literal.dialled is not None
-    literal.dialled = literal.dialled._replace(resolve_seconds=None)
+    literal.dialled = replace(literal.dialled, resolve_seconds=None)
     counters.count_exchange(literal, 1003.0)
     assert (counters.request_duration.cumulative()[-1], counters.request_duration.total) == (2, 5.0)
     assert (counters.dial.cumulative()[-1], counters.dns.cumulative()[-1]) == (2, 1)

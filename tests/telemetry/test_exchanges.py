@@ -207,7 +207,7 @@ def full() -> ExchangeDraft:
     draft.client = CERTIFIED
     draft.decision = replace(permit_of(draft.connection), also=("policy.yaml#other",))
     draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))
-    draft.dialled = draft.dialled._replace(refused=(refusal,), source=address("198.51.100.7"))
+    draft.dialled = replace(draft.dialled, refused=(refusal,), source=address("198.51.100.7"))
     draft.would_deny, draft.would_limit = WouldDeny(Reason.HOST_MISMATCH, RULE), "policy.yaml#stripe.requests"
     headers = (("x-a", "1"), ("x-b\n", "\x1b"), ("x-a", "2"))
     draft.seen = Seen("text/\x1bx", "a=\x1b", headers, ("token",), Said({"keys.found": "jwt"}, []))

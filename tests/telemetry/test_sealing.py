@@ -1,6 +1,7 @@
 """What a record says of a draft."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -199,7 +200,7 @@ def test_a_captured_connection_tells_the_address_that_was_dialled_and_the_one_th
     assert draft.dialled is not None
     assert not {"original_address", "source_address"} & seal(draft, ended_at=1001.5).keys()
     draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))
-    draft.dialled = draft.dialled._replace(source=address("198.51.100.7"))
+    draft.dialled = replace(draft.dialled, source=address("198.51.100.7"))
     record = seal(draft, ended_at=1001.5)
     assert (record.get("door"), record.get("original_address")) == ("transparent", "203.0.113.66")
     assert (record.get("source_address"), record.get("dialled_address")) == ("198.51.100.7", "203.0.113.5")
@@ -231,7 +232,7 @@ def full() -> Draft:
     draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))
     draft.decision = replace(permit_of(draft), also=("policy.yaml#other",))
     draft.would_deny, draft.would_limit = WouldDeny(Reason.SNI_MISMATCH, RULE), "policy.yaml#stripe.connections"
-    draft.dialled = draft.dialled._replace(refused=(refused,), source=address("198.51.100.7"))
+    draft.dialled = replace(draft.dialled, refused=(refused,), source=address("198.51.100.7"))
     draft.tls = TlsSides("TLSv1.3", True, "TLSv1.2", True, "ab" * 32, "CN=a\n", "CN=b\n")
     draft.packets, draft.requests, draft.wrong_credentials = Packets(1, 2, 3, 4), 5, 6
     draft.transfer.reason, draft.detail = Reason.UPSTREAM_RESET, "because"
@@ -296,7 +297,7 @@ def test_of_packets_and_of_tls_only_what_was_seen_is_told() -> None:
 def test_a_literal_was_not_resolved() -> None:
     draft = tunnelled()
     assert draft.dialled is not None
-    draft.dialled = draft.dialled._replace(resolve_seconds=None)
+    draft.dialled = replace(draft.dialled, resolve_seconds=None)
     record = seal(draft, ended_at=1001.5)
     assert ("dns_ms" in record, "resolved" in record, record["dial_ms"]) == (False, False, 23.4)
 
@@ -307,6 +308,61 @@ def test_what_the_name_was_let_pass_for_stands_before_what_an_address_was() -> N
     draft.dialled, draft.would_deny = dialled(set_aside), WouldDeny(Reason.SNI_MISMATCH, RULE)
     record = seal(draft, ended_at=1001.0)
     assert (record["would_deny"], record["would_deny_rule"]) == (Reason.SNI_MISMATCH, RULE.name)
+
+
+def test_what_is_known_of_a_connection_is_not_taken_from_another_with_the_same_decision() -> None:
+    first, other = tunnelled(), asked(authority="other.test:80")
+    assert first.client is not None
+    assert first.dialled is not None
+    refused = (AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private"),)
+    changes: list[dict[str, Any]] = [
+        {"connection_id": "c-2", "started_at": 1000.5, "started_time": 1_900_000_000.0, "listener": "other"},
+        {"peer": (address("10.0.0.2"), 1)},
+        {"sender": (address("192.0.2.9"), 5000)},
+        {"generation": 8},
+        {"client": first.client._replace(user="other")},
+        {"intent": other.intent},
+        {"status": None},
+        {"opening": None},
+        {"would_deny": WouldDeny(Reason.NO_RULE)},
+        {"would_limit": "limit"},
+        {"tls": TlsSides("TLSv1.3")},
+        {"requests": 1, "wrong_credentials": 2, "packets": Packets(1, 2, 3, 4)},
+        {"reason": Reason.CLIENT_CLOSED, "detail": "here"},
+        {"reason": Reason.CLIENT_CLOSED, "detail": "there"},
+        {"transfer": Transfer(1, 2)},
+        {"transfer": Transfer(1, 2, reason=Reason.IDLE_TIMEOUT)},
+        {"dialled": None},
+        {"dialled": replace(first.dialled, address=address("203.0.113.6"), dial_seconds=2.0)},
+        {"dialled": replace(first.dialled, resolved=(address("203.0.113.6"),))},
+        {"dialled": replace(first.dialled, resolve_seconds=None)},
+        {"dialled": replace(first.dialled, refused=refused)},
+        {"dialled": replace(first.dialled, source=address("198.51.100.7"))},
+    ]
+    others = [replace(first, **change) for change in changes]
+    for made in (*(draft for each in others for draft in (first, each)), *others):
+        assert made.decision is not None
+        alone = replace(made, decision=replace(made.decision))
+        assert list(seal(made, 1001.5).items()) == list(seal(alone, 1001.5).items())
+
+
+def test_what_another_thread_seals_meanwhile_is_in_no_other_connections_record() -> None:
+    """The export to OpenTelemetry seals in a thread of its own."""
+    first = tunnelled()
+    other = replace(first, status=404)
+
+    class Interrupted(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, given: object) -> bool:
+            seal(other, 1001.5)
+            return str(self) == given
+
+    again = replace(first, detail=Interrupted("here"))
+    first.detail = "here"
+    seal(first, 1001.5)
+    assert seal(again, 1001.5)["status"] == 200
 
 
 def nameless() -> Draft:

@@ -22,6 +22,7 @@ from gateway.model.addresses import Address
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
+from gateway.model.names import HostName
 from gateway.net.dialer import TcpDialer
 from gateway.net.dns.answers import Alias, Missing
 from gateway.net.dns.cache import Resolution
@@ -124,18 +125,28 @@ def _screen(permit: Permit, found: tuple[Address, ...], stages: Stages) -> None:
 # ------------------------------------------------------------------------------------------------------- the connection
 
 
-async def _reach(intent: Intent, permit: Permit, found: tuple[Address, ...], stages: Stages) -> None:
-    async def known(*_: object) -> Resolution:
-        return Resolution(found)
+class _Found:
+    """Fulfils `dialer.Names` for a name that was resolved before."""
 
-    dialer = TcpDialer(known, Stream, SystemClock(), DeadlineWheel(asyncio.get_running_loop()))
+    def __init__(self, found: tuple[Address, ...]) -> None:
+        self._resolution = Resolution(found)
+
+    def known(self, name: HostName) -> Resolution:
+        return self._resolution
+
+    async def resolve(self, name: HostName, within: float) -> Resolution:
+        return self._resolution
+
+
+async def _reach(intent: Intent, permit: Permit, found: tuple[Address, ...], stages: Stages) -> None:
+    dialer = TcpDialer(_Found(found), Stream, SystemClock(), DeadlineWheel(asyncio.get_running_loop()))
 
     async def dial() -> Stream:
         began_at = perf_counter()
-        dialled, stream, *_ = await dialer.dial(permit)
-        where = f"{dialled.address.uri_host}:{permit.authority.port}"
+        upstream = await dialer.dial(permit)
+        where = f"{upstream.dialled.address.uri_host}:{permit.authority.port}"
         stages.tell("dial", perf_counter() - began_at, f"connected to {where}")
-        return stream
+        return upstream.stream
 
     if _has_tls(intent, permit):
         await _look_at_peer(permit, dial, stages)

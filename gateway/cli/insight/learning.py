@@ -118,7 +118,7 @@ def _sum_up(lesson: Lesson, left: Lesson, attempts: Mapping[Attempt, Occurrences
     say(console, f"{counted(count, 'attempt')} read, {lesson.allowed_already} allowed already")
     say(console, f"{counted(len(lesson.proposals), 'rule')} for {counted(hosts, 'destination')}{file}")
     still = [f"{host}:{proposal.port}" for proposal in left.proposals for host in (*proposal.hosts, *proposal.cidrs)]
-    still += [f"{where}: it {why}" for where, why in left.left_out.items() if where not in lesson.left_out]
+    still += [f"{where}: it {why}" for where, why in left.left_out.items() if lesson.left_out.get(where) != why]
     for destination in still[:_SHOWN]:
         say(console, plain(f"still refused: {destination}"))
     for destination, why in list(lesson.left_out.items())[:_SHOWN]:

@@ -1,6 +1,6 @@
 """A client of HTTP/1 as the exchange sees it: one request at a time, answered in turn."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gateway.exchange.hops import answer_here
 from gateway.exchange.http1.inlets import RequestInlet
@@ -11,7 +11,8 @@ from gateway.net.stream import Stream
 from gateway.wire.http.messages import Request, Response
 
 
-class DownstreamConnection(NamedTuple):
+@dataclass(slots=True)
+class DownstreamConnection:
     """Fulfils `response.DownstreamSide`."""
 
     stream: Stream

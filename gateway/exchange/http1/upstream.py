@@ -83,7 +83,7 @@ class UpstreamConnection:
         self.kept_until = inf
         self.last_response: ResponsePlan | None = None
         self.websocket_key = ""
-        self._leave: Callable[[], None] | None = None
+        self._leave: Callable[[UpstreamConnection], None] | None = None
         self.inlet.attach()
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
@@ -148,7 +148,7 @@ class UpstreamConnection:
 
     # Between two exchanges.
 
-    def enter_pool(self, leave: Callable[[], None], now: float) -> None:
+    def enter_pool(self, leave: Callable[["UpstreamConnection"], None], now: float) -> None:
         """Whatever the destination sends from now on closes it. `leave` is called once it is used again, or closed."""
         self.inlet.tell = self.close
         self.inlet.begin()  # while it is paused, as its last client may have left it, its end would go unnoticed
@@ -171,4 +171,4 @@ class UpstreamConnection:
         """It is used again, or closed."""
         if self._leave is not None:
             leave, self._leave = self._leave, None
-            leave()
+            leave(self)

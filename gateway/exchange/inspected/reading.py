@@ -1,6 +1,6 @@
 """What a rule's `inspect` makes of a request, whoever sends it: kept with the plan of the request."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gateway.exchange.plan import RequestPlan
 from gateway.model.inspection.terms import Allowed, Asked, Inspection, NotAllowed, comparable_name
@@ -13,7 +13,8 @@ OVERRIDES = _METHOD_OVERRIDES | _PATH_OVERRIDES
 _ALLOWED = Allowed()
 
 
-class Reading(NamedTuple):
+@dataclass(slots=True)
+class Reading:
     """`is_enough`: with the verdict the rule is done, as it changes no header and no content follows. `kept` are the
     fields that are forwarded, without those that the rule removes or sets. `media_type`, `query` and `headers` are for
     the record."""
@@ -61,7 +62,7 @@ def _asked(plan: RequestPlan, media_types: tuple[str, ...], names: set[str]) -> 
     framing = plan.request.framing
     return Asked(
         method=plan.request.method,
-        path=plan.target.path,
+        path=plan.path,
         has_content=not framing.is_empty,
         media_types=media_types,
         length=None if framing.delimiter is Delimiter.CHUNKED else framing.length,

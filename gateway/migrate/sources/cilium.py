@@ -12,7 +12,16 @@ from gateway.migrate.findings import Findings
 from gateway.migrate.grants import EVERYONE, Imported, Origin, Refusal, Who
 from gateway.migrate.patterns import ANYTHING, Patterns, name_at, tell
 from gateway.migrate.reading import Node
-from gateway.migrate.sets import EVERY_ADDRESS, EVERY_PORT, NO_ADDRESS, AddressSet, Spans, addresses, special_purpose
+from gateway.migrate.sets import (
+    EVERY_ADDRESS,
+    EVERY_PORT,
+    NO_ADDRESS,
+    AddressSet,
+    Spans,
+    addresses,
+    special_purpose,
+    union,
+)
 from gateway.migrate.sources.kubernetes import (
     Object,
     excepted,
@@ -121,9 +130,7 @@ def _deny(imported: Imported, origin: Origin, who: Who, rule: Node) -> None:
     if whole or anywhere:
         refusal = Refusal(Origin(rule.place, f"{origin.name}-deny"), who, ANYTHING, EVERY_ADDRESS, ports)
         imported.refusals.append(refusal)
-    refused = NO_ADDRESS
-    for _, networks, but in _networks(rule):
-        refused |= addresses(networks) - but
+    refused = union(addresses(networks) - but for _, networks, but in _networks(rule))
     for entity in rule.get("toEntities").items():
         if entity.text() not in whole:
             refused |= _refused_entity(entity, findings)

@@ -1,7 +1,8 @@
 """Rotates a log file that is too large or whose period is over: it is renamed, compressed, and finally removed.
 
-`access.log` becomes `access.log.20270131T235959.123456Z`, then `....gz`. All processes that write the file come here
-holding its lock, so that one of them renames it; the others notice that the path is another file now.
+`access.log` becomes `access.log.20270131T235959.123456Z`, then `....gz`; until that is whole its name begins with a
+dot, so that `access.log*` does not name it. All processes that write the file come here holding its lock, so that one
+of them renames it; the others notice that the path is another file now.
 """
 
 import gzip
@@ -11,7 +12,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +83,10 @@ class Rotation:
     def _remove_oldest(self, newest: str) -> None:
         """By name, which is by age; names after the newest are from before the clock was set back, and go first. A file
         that cannot be removed is logged and left."""
-        prefix = self._path.name
-        siblings = [each for each in self._path.parent.iterdir() if each.name.startswith(f"{prefix}.")]
-        aside = [each for each in siblings if _STAMP.fullmatch(each.name.removeprefix(prefix))]
+        siblings = list(self._path.parent.iterdir())
+        aside = _named(siblings, self._path.name, _STAMP)
         aside.sort(key=lambda each: (each.name <= newest, each.name))
-        parts = [each for each in siblings if _PART.fullmatch(each.name.removeprefix(prefix))]
+        parts = _named(siblings, f".{self._path.name}", _PART)
         for old in (*aside[: max(0, len(aside) - self._plan.keep)], *filter(self._is_abandoned, parts)):
             try:
                 old.unlink(missing_ok=True)
@@ -100,9 +100,17 @@ class Rotation:
             return False
 
 
+def _named(files: Sequence[Path], beginning: str, ending: re.Pattern[str]) -> list[Path]:
+    return [
+        each
+        for each in files
+        if each.name.startswith(beginning) and ending.fullmatch(each.name, pos=len(beginning)) is not None
+    ]
+
+
 def _compress(path: Path) -> None:
     """The compressed file appears complete or not at all; then the plain one is removed."""
-    part = path.with_name(f"{path.name}.gz.part")
+    part = path.with_name(f".{path.name}.gz.part")
     try:
         mode = path.stat().st_mode & 0o777
         with (

@@ -62,15 +62,22 @@ class _Exporter:
     def __init__(self, exporter: Any, trouble: _Trouble) -> None:
         self._exporter = exporter
         self._trouble = trouble
+        self._has_ended = False
 
     def export(self, batch: Any, /) -> str:
         """See `Exports`."""
         self._trouble.why = ""
-        accepted = self._exporter.export(batch).name == "SUCCESS"
+        try:
+            accepted = self._exporter.export(batch).name == "SUCCESS"
+        except ValueError:
+            if not self._has_ended:
+                raise
+            return "the gateway ends"  # the channel of gRPC was closed under the call
         return "" if accepted else self._trouble.why or "for an unknown reason"
 
     def shutdown(self) -> Any:
         """See `Exports`."""
+        self._has_ended = True
         return self._exporter.shutdown()
 
 
@@ -89,7 +96,8 @@ def is_disabled(environ: Mapping[str, str] = os.environ) -> bool:
 
 def open_exporters(options: ExportOptions, environ: Mapping[str, str] = os.environ) -> Exporters:
     """Nothing is sent yet. Raises `ConfigError` if the package for gRPC is missing, or for an unknown protocol."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `OtlpExport` says it, less often
+    for name in ("opentelemetry", "urllib3"):  # `OtlpExport` says it, less often and in words from here
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     trouble = _Trouble()
     return Exporters(
         *(
@@ -169,8 +177,8 @@ def _http(options: ExportOptions, signal: str, trouble: _Trouble) -> Any:
 
 
 def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
-    """The exporter does not follow redirects, but would take one for success."""
-    if response.is_redirect:
+    """The exporter does not follow redirects, but would take one for success, and so 304 or one that leads nowhere."""
+    if 300 <= response.status_code < 400:
         response.close()
         raise requests.TooManyRedirects(response=response)
 

@@ -13,7 +13,7 @@ from gateway.model.reasons import Reason
 from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, find_head, match_head, split_fields
 from gateway.wire.http.content import Bounds, ContentReader, open_content
 from gateway.wire.http.framing import request_framing, response_framing
-from gateway.wire.http.messages import MOST_INTERIM, End, Event, Fields, MalformedMessage, Request, Response
+from gateway.wire.http.messages import MOST_INTERIM, Delimiter, End, Event, Fields, MalformedMessage, Request, Response
 from gateway.wire.http.witness import Witness
 
 _END = End()
@@ -26,6 +26,14 @@ Message = TypeVar("Message", Request, Response)
 
 _DECISIVE = frozenset(("host", "content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade"))
 """Fields that decide, for us or for a witness, how what follows them is read."""
+
+
+def _size_of(message: Request | Response) -> int:
+    """The size of the content after this head; -1 where that does not tell where the message ends."""
+    delimiter, length = message.framing
+    if isinstance(message, Response) and message.status < 200:
+        return -1
+    return length if delimiter is Delimiter.LENGTH else 0 if delimiter is Delimiter.NONE else -1
 
 
 def _repeatable(head: bytes, fields: Fields) -> dict[str, tuple[str, str]]:
@@ -50,6 +58,8 @@ class _Reader(ABC, Generic[Message]):
         self._fault: tuple[Reason, str] | None = None  # not the exception: its traceback leads back here
         self._last_head = b""
         self._last: Message | None = None
+        self._last_size = -1  # see `_size_of`
+        self._is_fresh = False  # nothing has come since the last message was done with
         self._known: dict[str, tuple[str, str]] = {}  # the fields of a head before, by their lines
 
     @property
@@ -57,6 +67,12 @@ class _Reader(ABC, Generic[Message]):
         return bytes(self._held) if self._is_paused else b""
 
     def receive(self, data: bytes) -> list[Event]:
+        if self._is_fresh:  # mostly a whole message comes at once, with the head of the one before
+            self._is_fresh = False
+            head, last = self._last_head, self._last
+            if last is not None and len(data) - len(head) == self._last_size and data.startswith(head):
+                self._is_paused = True
+                return [last, data[len(head) :], _END] if self._last_size else [last, _END]
         return self._events_of((data,))
 
     def _events_of(self, pieces: Iterable[bytes]) -> list[Event]:
@@ -118,9 +134,7 @@ class _Reader(ABC, Generic[Message]):
         except MalformedHead as fault:
             raise MalformedMessage(fault.reason, fault.detail) from fault
         if size <= _LONGEST_REPEATED:
-            self._last_head, self._last = head, message
-            if not self._known:
-                self._known = _repeatable(head, message.fields)
+            self._last_head, self._last, self._last_size = head, message, _size_of(message)
         self._begin(message, events)
         return data[size:]
 
@@ -149,9 +163,9 @@ class _Reader(ABC, Generic[Message]):
     def _recall(self, head: bytes) -> Message | None:
         """The message of a head most of whose lines are known; None where all of it is to be read. The other lines are
         a head of their own, read and confirmed like any."""
-        known = self._known
-        if not known or len(head) > _LONGEST_REPEATED:
+        if self._last is None or len(head) > _LONGEST_REPEATED:
             return None
+        known = self._known = self._known or _repeatable(self._last_head, self._last.fields)
         first, _, rest = head.decode("latin-1").partition("\r\n")
         lines = rest.split("\r\n")[:-2]
         new: list[str] = list(filterfalse(known.__contains__, lines))
@@ -189,6 +203,7 @@ class WitnessedRequestReader(_Reader[Request]):
         if self._is_paused:
             ahead, self._held, self._is_paused = self._held, ahead, False
         if not (ahead or self._is_closed or self._fault):
+            self._is_fresh = True
             return []
         return self._events_of(self._pieces_of(ahead))
 
@@ -255,7 +270,7 @@ class WitnessedResponseReader(_Reader[Response]):
         self._method = method
         self._may_switch = upgrade
         self._interim = 0
-        self._is_paused = False
+        self._is_paused, self._is_fresh = False, True
 
     def _understand(self, head: bytes) -> Response:
         digit, code, phrase, lines = match_head(head, RESPONSE).groups(default="")

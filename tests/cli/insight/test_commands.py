@@ -55,6 +55,18 @@ def test_learn_writes_and_has_nothing_to_add_the_next_time(folder: Path) -> None
     assert sorted(path.name for path in folder.iterdir()) == ["policy.yaml", "records.jsonl"]
 
 
+def test_learn_says_where_its_rules_are_not_enough_though_others_were_refused_there(folder: Path) -> None:
+    refused = {**seen("c.example", decision="deny", dialled_address=None), "reason": "no_rule"}
+    records = [seen("c.example", dialled_address="203.0.113.5"), refused]
+    lines = [encode(record) for record in records]  # type: ignore[arg-type]  # as much of records as is read
+    (folder / "records.jsonl").write_bytes(b"".join(lines))
+    ended = asked(folder, "learn", "--policy", "policy.yaml", "records.jsonl")
+    assert (
+        "still refused: c.example:443: it is refused (address_refused) by policy.yaml#learned-c.example" in ended.stderr
+    )
+    assert "no rule for" not in ended.stderr
+
+
 def test_learn_writes_where_a_link_leads(folder: Path) -> None:
     (folder / "elsewhere").mkdir()
     (folder / "policy.yaml").rename(folder / "elsewhere" / "real.yaml")

@@ -2,9 +2,11 @@
 
 import gzip
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,12 +81,29 @@ def test_after_a_clock_was_set_back_it_is_the_newest_that_are_kept(tmp_path: Pat
 
 def test_what_a_process_that_ended_had_compressed_in_part_is_removed(tmp_path: Path) -> None:
     path, clock = tmp_path / "access.log", StillClock()
-    abandoned, fresh = (tmp_path / f"access.log.20270101T00000{n}.000000Z.gz.part" for n in range(2))
+    abandoned, fresh = (tmp_path / f".access.log.20270101T00000{n}.000000Z.gz.part" for n in range(2))
     for part, age in ((abandoned, 4000.0), (fresh, 60.0)):
         part.write_bytes(b"half")
         os.utime(part, (clock.time() - age, clock.time() - age))
     written(path, RotationPlan(size=100), 2, clock)
     assert (abandoned.exists(), fresh.exists()) == (False, True)
+
+
+def test_while_one_is_compressed_its_records_are_in_one_file_of_the_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`egress-gateway report access.log*` would end at a file that is not whole yet."""
+    seen: list[Path] = []
+    copy = shutil.copyfileobj
+
+    def look(*arguments: Any) -> None:
+        seen.extend(tmp_path.glob("access.log.*"))
+        copy(*arguments)
+
+    monkeypatch.setattr(shutil, "copyfileobj", look)
+    written(tmp_path / "access.log", RotationPlan(size=150), batches=2)
+    (plain,) = seen
+    assert plain.suffix != ".part"
 
 
 _ONE_OF_SEVERAL = """

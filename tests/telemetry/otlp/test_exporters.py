@@ -68,7 +68,7 @@ def test_without_one_the_environment_says_where(monkeypatch: pytest.MonkeyPatch)
         assert told(ExportOptions()) == ""
 
 
-@pytest.mark.parametrize("status", [302, 400, 401])
+@pytest.mark.parametrize("status", [302, 304, 400, 401])
 def test_a_refusal_is_none_that_is_tried_again_or_followed(status: int) -> None:
     with Collector() as collector:
         collector.status = status
@@ -165,6 +165,22 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     assert sent < ENDLESS
 
 
+def test_a_collectors_words_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """What speaks HTTP for the exporter logs an answer that is cut off, its address included, with a traceback."""
+
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 500 hunter2\r\nhunter2")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        answering = pool.submit(answer, listening)
+        assert told(ExportOptions(f"http://127.0.0.1:{listening.getsockname()[1]}")) == "HTTP status 500"
+        answering.result()
+    assert caplog.text == ""
+
+
 class Service:
     """A collector over gRPC. `refusal` is the name of a status to answer with."""
 
@@ -212,6 +228,13 @@ def test_a_refusal_over_grpc_says_its_status_each_time(service: tuple[Service, i
     assert told(ExportOptions(f"http://127.0.0.1:{port}", "grpc")) == "gRPC status UNAUTHENTICATED"
     assert told(ExportOptions(f"http://127.0.0.1:{unused}", "grpc")) == "gRPC status UNAVAILABLE (Connection refused)"
     assert told(ExportOptions(f"http://127.0.0.1:{silent}", "grpc")) == "gRPC status DEADLINE_EXCEEDED"
+
+
+def test_a_channel_that_the_end_closes_under_an_export_is_no_fault() -> None:
+    traces: Any = open_exporters(ExportOptions("http://127.0.0.1:9", "grpc")).traces
+    traces.shutdown()
+    traces._exporter._shutdown = False  # as if it had been asked a moment before
+    assert traces.export(spans()) == "the gateway ends"
 
 
 def test_the_environment_says_which_protocol_where_the_settings_do_not(

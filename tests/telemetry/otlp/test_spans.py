@@ -1,5 +1,7 @@
 """Spans of what is over."""
 
+from dataclasses import replace
+
 from opentelemetry.trace import SpanKind, StatusCode
 
 from gateway.model.decision import AddressRefusal, Deny
@@ -54,7 +56,7 @@ def test_what_no_stage_tells_stands_on_the_whole_span() -> None:
 def test_a_name_in_tls_that_was_denied_is_on_the_stage_where_it_was() -> None:
     draft = tunnelled("1" * 16)
     draft.asked_time, draft.decision, draft.reason = draft.started_time, Deny(Reason.SNI_DENIED, 7), Reason.SNI_DENIED
-    draft.dialled = dialled()._replace(dialled_at=1000.0)
+    draft.dialled = replace(dialled(), dialled_at=1000.0)
     spans = {span.name: span for span in spans_of(draft, 1002.0, Numbering(5).of(draft), RESOURCE)}
     assert list(spans) == ["CONNECT", "policy", "dns", "dial", "tls"]
     assert [name for name, span in spans.items() if span.status.status_code is StatusCode.ERROR] == ["tls"]

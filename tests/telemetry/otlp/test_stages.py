@@ -1,5 +1,7 @@
 """When the stages were."""
 
+from dataclasses import replace
+
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, ExchangeDraft
 from gateway.telemetry.otlp.stages import Stage, stages_of
@@ -19,7 +21,7 @@ def told(draft: Draft | ExchangeDraft, ended_at: float = 1002.0) -> list[tuple[s
 def test_a_tunnel_went_through_all_of_them() -> None:
     draft = tunnelled()
     draft.asked_time, draft.opened_at = BEGAN + 0.001, 1000.1
-    draft.dialled = dialled()._replace(dialled_at=1000.01, resolve_seconds=0.004, dial_seconds=0.020)
+    draft.dialled = replace(dialled(), dialled_at=1000.01, resolve_seconds=0.004, dial_seconds=0.020)
     assert told(draft) == [
         ("policy", 1, 6, False),
         ("dns", 6, 10, False),
@@ -34,7 +36,7 @@ def test_a_tunnel_went_through_all_of_them() -> None:
 def test_a_literal_has_no_names_and_tcp_no_tls() -> None:
     draft = tunnelled()
     draft.asked_time, draft.opening = BEGAN, None
-    draft.dialled = dialled()._replace(dialled_at=1000.0, resolve_seconds=None, dial_seconds=0.5)
+    draft.dialled = replace(dialled(), dialled_at=1000.0, resolve_seconds=None, dial_seconds=0.5)
     assert [name for name, *_ in told(draft)] == ["policy", "dial", "relay"]
 
 
@@ -52,7 +54,7 @@ def test_nothing_is_told_of_what_nobody_noted() -> None:
     assert list(stages_of(accepted(), 1001.0)) == []
     draft = exchanged()
     draft.asked_time, draft.reused = BEGAN, True
-    draft.dialled = dialled()._replace(dialled_at=900.0)
+    draft.dialled = replace(dialled(), dialled_at=900.0)
     assert list(stages_of(draft, 1001.0)) == []
     draft.reused, draft.dialled = False, dialled()
     assert list[Stage](stages_of(draft, 1001.0)) == []
@@ -68,10 +70,10 @@ def test_what_comes_after_the_dial_may_fail_as_well() -> None:
     ):
         draft = tunnelled()
         draft.asked_time, draft.opened_at, draft.reason = BEGAN, opened_at, reason
-        draft.dialled = dialled()._replace(dialled_at=1000.0)
+        draft.dialled = replace(dialled(), dialled_at=1000.0)
         assert [name for name, *_, failed in told(draft) if failed] == [stage]
         assert told(draft)[-1][0] == stage
     request = exchanged()
     request.asked_time, request.reason = BEGAN, Reason.RESPONSE_TIMEOUT
-    request.dialled = dialled()._replace(dialled_at=1000.0)
+    request.dialled = replace(dialled(), dialled_at=1000.0)
     assert told(request)[-1][0::3] == ("relay", True)

@@ -110,6 +110,39 @@ def test_fields_that_come_again_are_those_of_the_last_head_that_is_remembered(co
         reader.proceed()
 
 
+def test_an_answer_like_the_one_before_is_read_like_it_however_it_is_cut(codec: Codec) -> None:
+    answer, after = OK + b"Content-Length: 2\r\n\r\nhi", b"and more"
+    alone = [Response(200, "OK", 1, (("Content-Length", "2"),), Framing(Delimiter.LENGTH, 2)), b"hi", End()]
+    for cut in range(1, len(answer + after) + 1):
+        reader = codec.response_reader()
+        reader.expect("GET")
+        assert reader.receive(answer) == alone
+        reader.expect("GET")
+        events = [*reader.receive((answer + after)[:cut]), *reader.receive((answer + after)[cut:])]
+        content = b"".join([event for event in events if isinstance(event, bytes)])
+        assert (events[0], content, events[-1]) == (alone[0], b"hi", End())
+        assert reader.leftover == after
+
+
+def test_an_answer_that_comes_twice_was_asked_for_once(codec: Codec) -> None:
+    reader, answer = codec.response_reader(), OK + b"Content-Length: 2\r\n\r\nhi"
+    for _ in range(2):
+        reader.expect("GET")
+        assert len(reader.receive(answer)) == 3
+    assert reader.receive(answer) == []
+    assert not reader.is_between()
+
+
+def test_an_interim_response_like_one_before_is_no_answer(codec: Codec) -> None:
+    reader, interim = codec.response_reader(), b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    large = OK + b"X: " + b"y" * 4000 + b"\r\nContent-Length: 0\r\n\r\n"  # so large that it is not remembered
+    for _ in range(2):
+        reader.expect("GET")
+        assert len(reader.receive(interim)) == 1
+        assert not reader.is_between()
+        assert reader.receive(large)[-1] == End()
+
+
 def test_a_response_follows_its_interim_ones(codec: Codec) -> None:
     reader = codec.response_reader()
     reader.expect("GET")

@@ -10,7 +10,15 @@ from gateway.migrate.patterns import with_exceptions
 from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, meant_by, special_purpose
 from gateway.migrate.sources.squid.acls import BUILT_IN, READING_FILES, Acl, Entry, make_acl
 from gateway.migrate.sources.squid.boxes import REQUEST, TUNNEL, Box, Users
-from gateway.migrate.sources.squid.lines import Find, Line, ListFile, entries, read_with_included, with_quoting
+from gateway.migrate.sources.squid.lines import (
+    Find,
+    Line,
+    ListFile,
+    behind_file,
+    entries,
+    read_with_included,
+    with_quoting,
+)
 from gateway.model.intent import Protocol
 
 MAX_BOXES = 5000
@@ -51,17 +59,20 @@ def read_squid(text: str, file: str, list_file: ListFile, find: Find = lambda _p
 
 def _acls(lines: Sequence[Line], list_file: ListFile, imported: Imported) -> dict[str, Acl]:
     """ACLs by name in lower case, for squid ignores case; several lines add up."""
-    declared: dict[str, tuple[str, str, str, list[Entry]]] = {}
+    declared: dict[str, tuple[str, str, str, list[Entry]]] = {
+        name.lower(): (name, kind, "squid", [("squid", value) for value in built_in.split()])
+        for name, (kind, built_in) in BUILT_IN.items()
+    }
     for line in lines:
         if line.words[0] != "acl" or len(line.words) < 3:
             continue
         name, kind = line.words[1:3]
-        known = declared.setdefault(name.lower(), (name, kind, line.place, []))
+        known = declared.get(name.lower())
+        if known is None or (known[2] == "squid" and known[1] != kind):
+            known = declared[name.lower()] = name, kind, line.place, []
         if known[1] != kind:
             raise Unreadable(f"{line.place}: {name} is of kind {known[1]} before")
-        known[3].extend(_values(line, list_file))
-    for name, (kind, built_in) in BUILT_IN.items():
-        declared.setdefault(name.lower(), (name, kind, "squid", [("squid", value) for value in built_in.split()]))
+        known[3].extend(_values(line, list_file, imported))
     asking = {line.words[1] for line in lines if line.words[0] == "external_acl_type" and _LOGIN & {*line.words[2:]}}
     made: dict[str, Acl] = {}
     for key, (name, kind, place, values) in declared.items():
@@ -70,7 +81,9 @@ def _acls(lines: Sequence[Line], list_file: ListFile, imported: Imported) -> dic
     return made
 
 
-def _values(line: Line, list_file: ListFile) -> Iterable[Entry]:
+def _values(line: Line, list_file: ListFile, imported: Imported) -> Iterable[Entry]:
+    if behind_file(line):
+        imported.findings.note(line.place, f"acl {line.words[1]}: squid reads nothing behind the file of a list")
     if line.words[2] in READING_FILES:
         return entries(line, 3, list_file)
     return [(line.place, word) for word in line.words[3:]]

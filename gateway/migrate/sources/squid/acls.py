@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from gateway.migrate.findings import Findings, Unreadable
 from gateway.migrate.patterns import Patterns, least, name_at, tell
-from gateway.migrate.sets import EVERY_ADDRESS, NO_ADDRESS, AddressSet, address_range, addresses, spans
+from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, address_range, addresses, spans, union
 from gateway.migrate.sources.squid.boxes import TUNNEL, Box, Names, Users
 from gateway.model.addresses import WIDTH, Address, Network, network_of, parse_address, parse_network
 from gateway.policy.rules import HostPattern, Reach
@@ -91,6 +91,8 @@ def _domains(acl: Acl, values: list[Entry]) -> Acl:
 
 
 def _patterns(value: str) -> Patterns:
+    if value.endswith("."):  # squid takes it off what is asked for, and not off what is listed
+        return ()
     reaches = (Reach.EXACT, Reach.BELOW) if value.startswith(".") else (Reach.EXACT,)
     found = [name_at(value.removeprefix("."), reach) for reach in reaches]
     return tuple(pattern for pattern in found if pattern is not None)
@@ -167,21 +169,21 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "CONNECT": ("method", "CONNECT"),
     "manager": ("manager", ""),
 }
-"""What squid declares itself; a file may declare it anew."""
+"""What squid declares itself; a file may add to it, and older ones declare it as another kind."""
 
 
 def _addresses(values: list[Entry]) -> tuple[AddressSet, tuple[Network, ...]]:
-    found, networks = NO_ADDRESS, list[Network]()
+    found, networks = list[AddressSet](), list[Network]()
     for place, value in values:
         if value in ("all", "0.0.0.0/0.0.0.0", "0/0"):
-            found |= EVERY_ADDRESS
+            found.append(EVERY_ADDRESS)
             continue
         some = _address_set(value)
         if some is None:
             raise Unreadable(f"{place}: {value!r} is no address, network or range; names are not looked up")
-        found |= some
+        found.append(some)
         networks += some.networks()
-    return found, tuple(networks)
+    return union(found), tuple(networks)
 
 
 def _address_set(value: str) -> AddressSet | None:

@@ -1,4 +1,9 @@
-"""squid.conf as lines of words: comments, quotes, and lines that end in a backslash."""
+"""squid.conf as lines of words: comments, quotes, and lines that end in a backslash.
+
+As squid reads them: lines end with a line feed, whatever else Unicode takes for an end; a comment or an empty line is
+skipped before anything else, so it neither continues a line nor ends one that is continued; and nothing stands between
+the parts of a continued line but the blanks before its backslash.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +14,10 @@ from gateway.migrate.findings import Unreadable
 MAX_CHARACTERS = 16 << 20
 DEEPEST = 16
 """Includes inside of includes, as in squid."""
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(parameters\("[^"]*"\)|\S+)')
+_BLANKS = " \t\r\n\v\f"
+_WORD = re.compile(r"""(["'])((?:(?!\1)[^\\]|\\.)*)\1|parameters\("[^"]*"\)|[^ \t\r\n]+""")
+_COMMENT = re.compile(r"(?:^|[ \t])#.*")
+"""In the file of a list."""
 _PARAMETERS = re.compile(r'parameters\("([^"]*)"\)')
 _QUOTING = "configuration_includes_quoted_values"
 
@@ -61,27 +69,30 @@ def read_lines(text: str, file: str) -> Iterator[Line]:
     if len(text) > MAX_CHARACTERS:
         raise Unreadable(f"{file}: is larger than {MAX_CHARACTERS >> 20} MiB")
     begun, joined = 0, ""
-    for number, line in enumerate((*text.splitlines(), ""), 1):  # the last one may be continued, into nothing
-        begun = begun or number
-        if line.endswith("\\"):
-            joined += line[:-1] + " "
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.partition("\r")[0].lstrip(_BLANKS)
+        if not line or line.startswith("#"):
             continue
-        made = _line(f"{file}:{begun}", joined + line)
-        if made.words:
-            yield made
-        begun, joined = 0, ""
+        begun = begun or number
+        joined += line.removesuffix("\\")
+        if not line.endswith("\\"):
+            yield from _line(f"{file}:{begun}", joined)
+            begun, joined = 0, ""
+    yield from _line(f"{file}:{begun}", joined)  # the last one may be continued, into nothing
 
 
-def _line(place: str, text: str) -> Line:
+def _line(place: str, text: str) -> Iterator[Line]:
+    """The line, if it has a word."""
     words: list[str] = []
     quoted: set[int] = set()
     for found in _WORD.finditer(text):
-        if found[2] is not None and found[2].startswith("#"):
+        if found[0].startswith("#"):
             break
         if found[1] is not None:
             quoted.add(len(words))
-        words.append(found[1] if found[1] is not None else found[2])
-    return Line(place, tuple(words), frozenset(quoted))
+        words.append(found[0] if found[1] is None else found[2])
+    if words:
+        yield Line(place, tuple(words), frozenset(quoted))
 
 
 def entries(line: Line, first: int, list_file: ListFile) -> Iterator[tuple[str, str]]:
@@ -90,7 +101,13 @@ def entries(line: Line, first: int, list_file: ListFile) -> Iterator[tuple[str, 
         if index not in line.quoted:
             yield line.place, word
             continue
-        for number, entry in enumerate(list_file(word).splitlines(), 1):
-            value = entry.partition("#")[0].strip()
+        for number, entry in enumerate(list_file(word).split("\n"), 1):
+            value = _COMMENT.sub("", entry).strip(_BLANKS)
             if value:
                 yield f"{word}:{number}", value
+        break
+
+
+def behind_file(line: Line) -> Sequence[str]:
+    """Words that squid does not read: those behind a file."""
+    return line.words[min(line.quoted, default=len(line.words)) + 1 :]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -265,6 +266,20 @@ def test_what_stands_behind_a_line_that_asks_for_a_password_is_for_those_who_hav
     assert [(remark.place, remark.text) for remark in wider] == [(place, TOLD) for place in places]
 
 
+def test_a_list_that_squid_declares_itself_may_be_added_to_or_be_of_another_kind_in_an_old_file() -> None:
+    text = "acl localhost src 10.0.0.1\nacl manager proto cache_object\nhttp_access deny manager\n"
+    ours = gate(read_squid(f"{text}http_access allow localhost\nhttp_access deny all\n", "s", _no_file))
+    sources = ("127.0.0.1", "10.0.0.1", "10.0.0.2")
+    assert [ours.passes("a.test:443", client(source)) for source in sources] == [True, True, False]
+
+
+def test_what_stands_behind_the_file_of_a_list_is_not_read_and_that_is_told() -> None:
+    text = 'acl a dstdomain "one" b.test "two"\nacl a dstdomain c.test\nhttp_access allow a\nhttp_access deny all\n'
+    ours = gate(read_squid(text, "s", {"one": "a.test\n"}.__getitem__))
+    assert [ours.passes(f"{name}.test:443") for name in "abc"] == [True, False, True]
+    assert "acl a: squid reads nothing behind the file of a list" in ours.texts(Effect.NOTE)
+
+
 def test_a_list_of_a_kind_that_is_not_carried_over_need_not_be_there() -> None:
     text = (
         'acl bad dstdom_regex "/gone"\nacl worse url_regex "/gone"\nhttp_access deny bad worse\nhttp_access allow all\n'
@@ -337,6 +352,14 @@ def test_long_lists_are_imported_in_a_moment() -> None:
     imported = read_squid(text, "squid.conf", files.__getitem__)
     assert len(imported.names) >= 4_000
     assert len(imported.findings.wildcard_lines()) == 201
+
+
+def test_a_list_of_thousands_of_networks_is_imported_in_a_moment() -> None:
+    listed = "\n".join(f"93.{number >> 8}.{number & 255}.{number % 7}" for number in range(3000))
+    began = process_time()
+    imported = read_squid('acl b dst "bad"\nhttp_access deny b\nhttp_access allow all\n', "s", lambda _: listed)
+    assert process_time() - began < 5.0
+    assert len(imported.names) == 1
 
 
 def test_more_combinations_than_a_policy_should_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,12 +57,14 @@ def test_a_domain_with_a_dot_is_the_name_and_all_below() -> None:
 
 def test_an_entry_that_is_no_domain_matches_nothing_and_is_told() -> None:
     findings = Findings()
-    values = [("list:1", "a.test"), ("list:2", "*.b.test"), ("list:3", "c.test:443"), ("list:4", "192.0.2.7")]
+    listed = ("a.test", "*.b.test", "c.test:443", "192.0.2.7", "d.test.")
+    values = [(f"list:{number}", value) for number, value in enumerate(listed, 1)]
     acl = make_acl("a", "dstdomain", "x:1", values, findings)
     assert set(acl.for_names.names.patterns) == set(patterns("a.test"))
     assert [(remark.place, remark.text) for remark in findings.having(Effect.NOTE)] == [
         ("list:2", "dstdomain *.b.test matches no name, in squid neither"),
         ("list:3", "dstdomain c.test:443 matches no name, in squid neither"),
+        ("list:5", "dstdomain d.test. matches no name, in squid neither"),
     ]
 
 

@@ -13,10 +13,35 @@ def test_comments_quotes_and_continued_lines() -> None:
     assert (second.words[3], second.quoted) == ("/etc/my list", frozenset({3}))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("acl a src \\\n# old \\\n  10.0.0.2\nx y\n", [(1, "acl a src 10.0.0.2"), (4, "x y")]),
+        ("acl a src \\\n\n  10.0.0.2\n", [(1, "acl a src 10.0.0.2")]),
+        ("# old \\\nx y\n", [(2, "x y")]),
+        ("x one\\\n  two\n", [(1, "x onetwo")]),
+        ("# caf\x85x y\u2028x y\x0cx y\rx y\n", []),
+        ("x y\u00a0z\r\n", [(1, "x y\u00a0z")]),
+    ],
+    ids=["comment in it", "empty line in it", "continued comment", "no blank", "ends of Unicode", "blanks of Unicode"],
+)
+def test_lines_are_continued_as_squid_continues_them(text: str, expected: list[tuple[int, str]]) -> None:
+    """Each was tried with squid 5.7."""
+    found = [(line.place, " ".join(line.words)) for line in read_lines(text, "f")]
+    assert found == [(f"f:{number}", words) for number, words in expected]
+
+
+def test_entries_of_a_file_are_read_as_squid_reads_them() -> None:
+    [line] = read_lines("acl b dstdomain x.test 'list' z.test\n", "f")
+    text = "a.test#1\r\n b.test # 2\nc.test\u2028d.test\n#e.test\n"
+    found = [value for _, value in entries(line, 3, {"list": text}.__getitem__)]
+    assert found == ["x.test", "a.test#1", "b.test", "c.test\u2028d.test"]
+
+
 def test_a_quoted_word_is_a_file_with_an_entry_a_line() -> None:
-    [line] = read_lines('acl b dstdomain "list" x.test\n', "squid.conf")
+    [line] = read_lines('acl b dstdomain x.test "list"\n', "squid.conf")
     found = list(entries(line, 3, {"list": "a.test\n# none\nb.test # two\n"}.__getitem__))
-    assert found == [("list:1", "a.test"), ("list:3", "b.test"), ("squid.conf:1", "x.test")]
+    assert found == [("squid.conf:1", "x.test"), ("list:1", "a.test"), ("list:3", "b.test")]
 
 
 def test_where_quoted_values_are_on_files_are_spelled_otherwise() -> None:
