@@ -302,6 +302,17 @@ async def test_neither_a_large_request_nor_its_answer_is_kept_while_connections_
         assert len(talking.services.pool) == 1
 
 
+async def test_an_answer_while_draining_says_that_the_connection_ends() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        talking.services.drain()
+        await send(dialer.origin, ANSWER)
+        assert b"\r\nConnection: close\r\n" in await receive(talking.client)
+
+
 async def test_draining_wakes_a_connection_that_only_waits() -> None:
     dialer = FakeDialer()
     async with talk(dialer) as talking:

@@ -199,19 +199,21 @@ async def _is_reported(store: ReplicaStore) -> None:
 
 
 async def test_what_moved_while_a_report_failed_is_reported_with_the_next_one(tmp_path: Path) -> None:
-    """In the batch that failed: what had to wait for a later one was never lost."""
+    """In the batch that failed: what had to wait for a later one was never lost. One that is counted may be followed by
+    another that fails."""
     budget = Limit("b", Counted.BYTES, rate=1000.0, period=86400.0)
     with RedisServer(tmp_path) as redis:
         link = _Stumbling(parse_store_url(redis.url), "mine")
         store = ReplicaStore(link, time, OnFailure.DENY, None)
         await store.start()
-        link.stumbles = True
-        store.spend(Draw(budget, ("client",), 600.0))
-        async with asyncio.timeout(15):
-            while store.is_up:  # noqa: ASYNC110  # it notices in the background
-                await asyncio.sleep(0.01)
-        await _is_reported(store)
-        assert not link.stumbles
+        for amount in (200.0, 400.0):
+            link.stumbles = True
+            store.spend(Draw(budget, ("client",), amount))
+            async with asyncio.timeout(15):
+                while store.is_up:  # noqa: ASYNC110  # it notices in the background
+                    await asyncio.sleep(0.01)
+            await _is_reported(store)
+            assert not link.stumbles
         assert store.spend(Draw(budget, ("client",), 399.0)) == 0.0
         await _is_reported(store)
         async with asyncio.timeout(15):
@@ -322,9 +324,8 @@ DAY = Limit("d", Counted.BYTES, rate=10.0, period=1.0)
 class _Stopped:
     """The clock of a gateway on which the period of a budget does not end."""
 
-    monotonic = staticmethod(time.monotonic)
-
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
         self._time = time.time()
 
     def time(self) -> float:
@@ -345,6 +346,36 @@ async def test_a_budget_that_is_spent_is_not_carried_into_the_next_period_by_a_g
             while isinstance(await mine.take(draws), Lacking):  # noqa: ASYNC110  # Redis's own time passes
                 await asyncio.sleep(0.05)
         await mine.close()
+
+
+@pytest.mark.parametrize("counted", [Counted.BANDWIDTH, Counted.BYTES])
+async def test_what_moved_too_much_waits_until_the_store_has_something_again(tmp_path: Path, counted: Counted) -> None:
+    """Of 2,500 bytes the burst is 500; the others take two seconds, and the next one a thousandth. A budget waits for
+    its next period. Both are known at once, and the store agrees."""
+    limit, clock = Limit("l", counted, rate=1000.0, burst=500.0, period=86_400.0), _Stopped(lambda: 1.0)
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), clock, OnFailure.DENY, None)
+        await store.start()
+        wait = 2.001 if counted is Counted.BANDWIDTH else 86_400.0 - clock.time() % 86_400.0
+        assert store.spend(Draw(limit, (), 2500.0)) == pytest.approx(wait)
+        async with asyncio.timeout(15):
+            while not list(store.listed()):  # noqa: ASYNC110  # it is told in the background
+                await asyncio.sleep(0.01)
+        assert store.spend(Draw(limit, (), 0.0)) == pytest.approx(wait)
+        await store.close()
+
+
+async def test_a_budget_in_report_mode_lets_all_pass_after_it_is_spent(tmp_path: Path) -> None:
+    draws = [Draw(Limit("b", Counted.BYTES, rate=1000.0, period=86_400.0, report=True), (), 0.0)]
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        store.spend(draws[0]._replace(amount=2500.0))
+        async with asyncio.timeout(15):
+            while not store.spend(draws[0]):  # noqa: ASYNC110  # it is told in the background
+                await asyncio.sleep(0.01)
+        assert isinstance(await store.take(draws), Taken)
+        await store.close()
 
 
 async def test_a_client_that_invents_keys_does_not_fill_the_store(
