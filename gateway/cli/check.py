@@ -18,6 +18,7 @@ from gateway.settings.problems import BadValue, ConfigErrors
 from gateway.settings.section import keys_of
 from gateway.settings.source.files import Reader, is_there, unreadable
 from gateway.settings.source.yaml import parse_yaml
+from gateway.telemetry.otlp.options import problems_of
 
 _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFile))
 _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
@@ -65,13 +66,13 @@ def _check_gateway(file: Path | None) -> bool:
         settings = load_settings(file, os.environ)
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
-    bad_token = list(_token_problems(settings))
+    unloadable = [*_token_problems(settings), *_export_problems(settings)]
     try:
         named, loaded = load_files(settings)
     except ConfigErrors as refusal:
-        return _refuse(name, [*refusal.problems, *bad_token])
-    if bad_token:
-        return _refuse(name, bad_token)
+        return _refuse(name, [*refusal.problems, *unloadable])
+    if unloadable:
+        return _refuse(name, unloadable)
     return _accept(name, loaded, list(_certificate_warnings(named, time.time())))
 
 
@@ -84,6 +85,13 @@ def _token_problems(settings: GatewaySettings) -> Iterator[ConfigError]:
     except ConfigError as refusal:
         why = refusal.problem.removeprefix("admin.token_file: ")
         yield ConfigError(settings.document.place(("admin", "token_file")), f"{file}: {why}")
+
+
+def _export_problems(settings: GatewaySettings) -> Iterator[ConfigError]:
+    """What a start in this environment refuses."""
+    otlp = settings.telemetry.otlp
+    if otlp is not None:
+        yield from problems_of(otlp.signals, otlp.protocol, os.environ)
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:
