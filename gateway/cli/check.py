@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gateway.admin.access import TokenFile
-from gateway.app.configuration import NamedFiles, load_files
+from gateway.app.configuration import NamedFiles, check_export, load_files
 from gateway.cli.console import DAY, answers, complaints, counted, last_day, say
 from gateway.model.errors import ConfigError
 from gateway.policy.rules import Rule
@@ -18,7 +18,6 @@ from gateway.settings.problems import BadValue, ConfigErrors
 from gateway.settings.section import keys_of
 from gateway.settings.source.files import Reader, is_there, unreadable
 from gateway.settings.source.yaml import parse_yaml
-from gateway.telemetry.otlp.options import problems_of
 
 _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFile))
 _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
@@ -89,9 +88,10 @@ def _token_problems(settings: GatewaySettings) -> Iterator[ConfigError]:
 
 def _export_problems(settings: GatewaySettings) -> Iterator[ConfigError]:
     """What a start in this environment refuses."""
-    otlp = settings.telemetry.otlp
-    if otlp is not None:
-        yield from problems_of(otlp.signals, otlp.protocol, os.environ)
+    try:
+        check_export(settings, os.environ)
+    except ConfigErrors as refusal:
+        yield from refusal.problems
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:
