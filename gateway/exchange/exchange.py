@@ -153,7 +153,8 @@ class Exchange:
     async def _forward(self, judged: Judged) -> bool:
         self._host = _host_field(judged.named, self._scope.usual_port)
         if self._meter is not None:
-            await wait_for_allowance(self._meter, self._permit, self._inlet, self._signal)
+            deadlines = self._parts.deadlines
+            await wait_for_allowance(self._meter, self._permit, self._inlet, self._signal, deadlines, HALF_CLOSED)
         upstream, response = await self._ask(judged)
         status = response.status
         if status == _SWITCHING:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from ssl import SSLObject
 
+from gateway.exchange.pacing.health import note_handshake
 from gateway.intercept.handshakes import handshake_upstream
 from gateway.intercept.tls_sessions import TlsSessions
 from gateway.intercept.trust import Trust
@@ -13,7 +14,7 @@ from gateway.model.authority import Host
 from gateway.model.decision import Permit
 from gateway.model.errors import InternalError
 from gateway.model.reasons import Reason
-from gateway.model.roles import Deadlines, Dialer, Upstream
+from gateway.model.roles import Breakers, Deadlines, Dialer, Upstream
 from gateway.net.dialer import send_proxy_header
 from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.stream import Stream
@@ -27,7 +28,8 @@ where the destination speaks only HTTP/1 or takes few streams, and with a few tu
 
 class VerifyingDialer:
     """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be;
-    `is_permitted`: the permit covers that name. `alpn` is offered; `on_handshake` is called after each handshake."""
+    `is_permitted`: the permit covers that name. `alpn` is offered; `on_handshake` is called after each handshake;
+    `breakers` are told of those that are not answered."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class VerifyingDialer:
         is_permitted: bool,
         alpn: tuple[str, ...],
         on_handshake: Callable[[SSLObject], None],
+        breakers: Breakers | None = None,
     ) -> None:
         self._dialer = dialer
         self._trust = trust
@@ -52,6 +55,7 @@ class VerifyingDialer:
         self.is_permitted = is_permitted
         self.alpn = alpn
         self._on_handshake = on_handshake
+        self._breakers = breakers
         self._dialling = 0
         self._open: list[Stream] = []
 
@@ -80,9 +84,10 @@ class VerifyingDialer:
         try:
             shown = self._certificate(reached, permit)
             shaken = await self._shake(reached, permit, shown)
-        except BaseException:
+        except BaseException as failure:
             if not reached.stream.is_lost:
                 reached.stream.transport.close()  # behind the alert
+            note_handshake(self._breakers, permit, reached.dialled.address, failure)
             raise
         self._on_handshake(shaken)
         alpn = shaken.selected_alpn_protocol()

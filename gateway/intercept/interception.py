@@ -134,6 +134,7 @@ class Interception:
             is_permitted=agrees and draft.would_deny is None,
             alpn=alpn_for_destination(tunnel.hello.alpn),
             on_handshake=partial(self._note_destination, sides),
+            breakers=parts.breakers,
         )
 
     async def _secure_destination(

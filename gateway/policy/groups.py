@@ -243,7 +243,8 @@ def _has(wanted: tuple[tuple[str, str], ...], labels: Mapping[str, str] | None) 
 
 
 def _asks_for_pod(match: Match) -> bool:
-    return match.namespace is not None or bool(match.labels or match.namespace_labels)
+    """Labels of a pod stand beside its namespace."""
+    return match.namespace is not None or bool(match.namespace_labels)
 
 
 def _may_match(match: Match, client: Client) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import socket
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import cast
@@ -21,7 +21,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
 from gateway.model.roles import Upstream
 from gateway.net import stream as stream_module
-from gateway.net.stream import Stream
+from gateway.net.stream import HOLD_BOUND, Stream
 from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.unlimited import Unlimited
@@ -31,6 +31,7 @@ from tests.telemetry.drafts import accepted
 
 RULES = build(rule("web", "web.test other.test", ports=(80,), protocol=Protocol.HTTP))
 REQUEST = b"GET http://web.test/x HTTP/1.1\r\nHost: web.test\r\n\r\n"
+UPLOAD = b"POST http://web.test/x HTTP/1.1\r\nHost: web.test\r\nContent-Length: 1000000\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "hunter2"
 LITTLE = 16 * 1024
@@ -301,6 +302,17 @@ async def test_neither_a_large_request_nor_its_answer_is_kept_while_connections_
         assert len(talking.services.pool) == 1
 
 
+async def test_an_answer_while_draining_says_that_the_connection_ends() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        talking.services.drain()
+        await send(dialer.origin, ANSWER)
+        assert b"\r\nConnection: close\r\n" in await receive(talking.client)
+
+
 async def test_draining_wakes_a_connection_that_only_waits() -> None:
     dialer = FakeDialer()
     async with talk(dialer) as talking:
@@ -436,6 +448,26 @@ async def test_who_is_gone_while_earlier_bytes_are_paid_for_gives_the_lease_back
         assert limiter.held == 0
     [exchange] = talking.recorder.exchanges
     assert exchange.reason is Reason.DOWNSTREAM_RESET
+    assert dialer.permits == []
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, reset])
+async def test_who_sends_no_more_while_earlier_bytes_are_paid_for_gives_the_lease_back_soon(
+    monkeypatch: pytest.MonkeyPatch, leave: Callable[[socket.socket], None]
+) -> None:
+    """Also within an upload, of which no more is read than may be held."""
+    monkeypatch.setattr(exchange_module, "HALF_CLOSED", 0.05)
+    dialer, limiter = FakeDialer(), InDebt()
+    async with talk(dialer, limiter) as talking:
+        await send(talking.client, UPLOAD + bytes(HOLD_BOUND))
+        await limiter.meter.is_asked.wait()
+        while talking.downstream.transport.is_reading():  # noqa: ASYNC110  # nobody is told
+            await asyncio.sleep(0)
+        leave(talking.client)
+        await asyncio.wait([talking.task], timeout=30)
+        assert limiter.held == 0
+    [exchange] = talking.recorder.exchanges
+    assert exchange.reason is Reason.CLIENT_CLOSED
     assert dialer.permits == []
 
 

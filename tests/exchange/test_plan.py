@@ -58,6 +58,7 @@ def test_values_that_grow_from_request_to_request_are_not_kept_for_ever() -> Non
             REQUEST._replace(fields=(*REQUEST.fields[:1], ("X", "x" * size), *REQUEST.fields[2:])), "gw", plan
         )
         assert (kept(plan) is plan) == (size == 10_000)
+    assert kept(plan_request(REQUEST._replace(target="http://a.test/" + "x" * 4096), "gw")) is None
 
 
 @pytest.mark.parametrize(

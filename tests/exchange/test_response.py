@@ -64,6 +64,16 @@ async def test_under_another_name_the_response_is_planned_anew() -> None:
     assert b"Proxy-Status" not in planned.head(True, parts)
 
 
+@pytest.mark.parametrize("request_", [GET._replace(minor=0), GET._replace(method="HEAD")], ids=["HTTP/1.0", "HEAD"])
+def test_for_another_kind_of_client_an_equal_response_is_planned_anew(request_: Request) -> None:
+    """Else one of HTTP/1.0 would get chunks over a connection that served one of HTTP/1.1."""
+    response = Response(200, "OK", 1, DATED, Framing(Delimiter.CHUNKED))
+    last = plan_response(GET, response, "gw", None)
+    planned = plan_response(request_, response, "gw", last)
+    assert planned == plan_response(request_, response, "gw", None)
+    assert planned is not last
+
+
 @pytest.mark.parametrize(
     ("method", "status", "length"), [("HEAD", 200, "7"), ("HEAD", 204, None), ("GET", 304, "7"), ("GET", 204, None)]
 )

@@ -115,6 +115,10 @@ def _malformed_field(speaking: Speaking, asked: Asked) -> None:
     speaking.reply(asked.stream, b"hello\n", ("x-split", "a\r\nset-cookie: b"))
 
 
+def _large_head(speaking: Speaking, asked: Asked) -> None:
+    speaking.reply(asked.stream, b"hello\n", ("x-large", "-" * 3000))
+
+
 def _window_of_nothing(speaking: Speaking, asked: Asked) -> None:
     speaking.socket.sendall(bytes((0, 0, 4, 8, 0)) + asked.stream.to_bytes(4, "big") + bytes(4))
 
@@ -149,6 +153,7 @@ ANSWERS = {
     "/big": _big,
     "/length": _malformed_length,
     "/split": _malformed_field,
+    "/large": _large_head,
     "/socket-window": _window_of_nothing,
     "/socket-trailers": _trailers_within,
     "/socket-last": _last_words,
@@ -596,3 +601,19 @@ def test_a_destination_that_takes_few_streams_is_connected_to_so_often_and_no_mo
         assert _status(client, 2 * CONNECTIONS + 3) == "103"
     [record] = bed.gateway.wait_for_records(1, path="/full", reason=Reason.TOO_MANY_TUNNELS_OF_CLIENT)
     assert record["status"] == 503
+
+
+def test_the_bound_of_heads_holds_for_answers_over_the_connection_that_was_made_before_the_clients(
+    tmp_path: Path, origin: Http2Origin, issuer: Issuer
+) -> None:
+    rules = [{"name": "site", "hosts": [HOST]}]
+    bounds = {"head": "2KiB"}
+    with (
+        inspecting(tmp_path, cast("TlsOrigin", origin), issuer, time.time(), rules, bounds=bounds) as bed,
+        bed.client(HOST, "h2") as tls,
+    ):
+        client = Http2Client(tls)
+        for stream, path in ((1, "/"), (3, "/large"), (5, "/")):
+            client.get(stream, _authority(bed), path)
+        assert [client.answer(stream)[0] for stream in (1, 3, 5)] == ["200", "502", "200"]
+        bed.gateway.wait_for_records(1, reason=Reason.RESPONSE_HEAD_TOO_LARGE)

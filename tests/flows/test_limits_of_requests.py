@@ -13,12 +13,14 @@ from tests.flows.interception import Bed, inspecting
 from tests.helpers.http2_client import Http2Client, request
 from tests.helpers.http2_origin import Asked, Http2Origin, Speaking
 from tests.helpers.http_origin import Got, HttpOrigin, Talk, plain
+from tests.helpers.origins import Origin, Visit
 from tests.helpers.raw_client import RawClient, status_of
 from tests.helpers.tls_origin import Issuer, TlsOrigin
 
 ONE = {"connections": "1/h", "burst": 1}
 TWO = {"connections": "1/h", "burst": 2}
 
+BREAKER = {"failures": 2, "window": "60s", "open": "60s"}
 QUEUE = {"requests": "1/h", "on_limit": "queue", "max_wait": "60s"}
 
 
@@ -50,9 +52,21 @@ def http() -> Iterator[HttpOrigin]:
         yield http
 
 
+def _mute(connection: socket.socket, _: Visit) -> None:
+    while connection.recv(65536):
+        pass
+
+
+@pytest.fixture(scope="module")
+def mute() -> Iterator[Origin]:
+    """Accepts, and never says anything."""
+    with Origin(_mute) as mute:
+        yield mute
+
+
 @pytest.fixture(scope="module")
 def bed(
-    tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, http: HttpOrigin, issuer: Issuer
+    tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, http: HttpOrigin, mute: Origin, issuer: Issuer
 ) -> Iterator[Bed]:
     plainly: dict[str, Any] = {"ports": [http.port], "protocol": "http", "inspect": False}
     rules: list[dict[str, Any]] = [
@@ -62,6 +76,13 @@ def bed(
         {"name": "queue", "hosts": ["queue.test"], "limits": [QUEUE], **plainly},
         {"name": "short", "hosts": ["short.test"], "limits": [{**QUEUE, "max_wait": "100ms"}], **plainly},
         {"name": "shadow", "hosts": ["shadow.test"], "limits": [{**ONE, "mode": "report"}], **plainly},
+        {
+            "name": "mute",
+            "hosts": ["mute.test"],
+            "ports": [mute.port],
+            "breaker": BREAKER,
+            "timeouts": {"tls_handshake": "500ms"},
+        },
         {"name": "spends", "hosts": ["spends.test"], "limits": [{"bytes": "1500B/day", "mode": "report"}], **plainly},
     ]
     folder = tmp_path_factory.mktemp("limits")
@@ -173,6 +194,17 @@ def test_who_leaves_the_queue_within_an_upload_leaves_it_at_once_and_spends_noth
     assert record["reason"] == Reason.CLIENT_CLOSED
     assert "dialled_address" not in record
     assert len(http.requests) == arrived
+
+
+def test_a_destination_that_answers_no_handshake_is_left_alone(bed: Bed, mute: Origin) -> None:
+    statuses = []
+    for _ in range(2):
+        with bed.client("mute.test", port=mute.port) as client:
+            client.ask(f"mute.test:{mute.port}", "/")
+            statuses.append(status_of(client.read_head()))
+    with RawClient(bed.gateway.port) as client:
+        statuses.append(status_of(client.connect(f"mute.test:{mute.port}")))
+    assert statuses == [504, 504, 503]
 
 
 def test_a_connection_goes_on_after_a_request_that_waited_in_vain(bed: Bed, http: HttpOrigin) -> None:

@@ -1,7 +1,9 @@
 """Connections to destinations that are verified."""
 
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from socket import socket
 from ssl import SSLObject
 from typing import Any, cast
 
@@ -11,10 +13,15 @@ from gateway.intercept import dialer
 from gateway.intercept.dialer import VerifyingDialer
 from gateway.intercept.tls_sessions import TlsSessions
 from gateway.intercept.trust import Showable, Trust
+from gateway.model.decision import Permit
+from gateway.model.errors import InternalError
 from gateway.model.inspection.terms import Inspection
 from gateway.model.names import HostName
+from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
+from gateway.net.kernel.descriptors import Descriptors
+from gateway.net.stream import Stream
 from gateway.net.tls.contexts import ClientCertificate
 from gateway.policy.requests.credentials import SecretScope
 from gateway.policy.rules import HostPattern, Reach
@@ -52,3 +59,34 @@ async def test_it_is_known_whether_a_certificate_of_ours_is_shown(
         reached = await verifying.secure(Upstream(Dialled(address("127.0.0.1"), (), (), None, 0.0), stream), permit)
         stream.abort()
     assert reached.presents is (named is not None)
+
+
+class Dialling:
+    """Fulfils `roles.Dialer`, and keeps both ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[Stream, socket]] = []
+
+    async def dial(self, permit: Permit) -> Upstream[Stream]:
+        self.ends.append(await stream_and_peer())
+        return Upstream(Dialled(address("127.0.0.1"), (), (), None, 0.0), self.ends[-1][0])
+
+    def close(self) -> None:
+        for stream, peer in self.ends:
+            stream.abort()
+            peer.close()
+
+
+async def test_only_connections_that_are_open_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer, "handshake_upstream", _shake)
+    permit, sessions, descriptors = permit_of(asked()), TlsSessions(lambda: 0.0), Descriptors()
+    with closing(Dialling()) as dialling:
+        dial = partial(VerifyingDialer, dialling, Trust({}), sessions, HandDeadlines(), descriptors)
+        verifying = dial((address("10.0.0.1"), 40000), HERE, is_permitted=True, alpn=(), on_handshake=lambda _: None)
+        for _ in range(dialer.CONNECTIONS):
+            await verifying.dial(permit)
+        with pytest.raises(InternalError) as refusal:
+            await verifying.dial(permit)
+        dialling.ends[0][0].abort()
+        await verifying.dial(permit)
+    assert refusal.value.reason is Reason.TOO_MANY_TUNNELS_OF_CLIENT

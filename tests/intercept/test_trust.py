@@ -1,6 +1,7 @@
 """Contexts towards destinations: made once, and none from what is no certificate."""
 
 import asyncio
+import errno
 import ssl
 import time
 
@@ -72,8 +73,14 @@ async def test_they_are_bounded() -> None:
     assert await trust.context_for(corp, ()) is not first
 
 
-async def test_what_cannot_be_read_is_tried_anew() -> None:
-    trust = Trust()
-    for _ in range(2):
-        with pytest.raises((ssl.SSLError, ValueError)):
-            await trust.context_for("no certificate", ())
+async def test_what_cannot_be_read_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    trust, corp = Trust(), _authority()
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.intercept.trust.client_context", _no_descriptors)
+        with pytest.raises(OSError, match="too many"):
+            await trust.context_for(corp, ())
+    await trust.context_for(corp, ())
+
+
+def _no_descriptors(*_: object) -> ssl.SSLContext:
+    raise OSError(errno.EMFILE, "too many")

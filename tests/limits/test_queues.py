@@ -120,6 +120,24 @@ async def test_a_limit_that_does_not_queue_refuses_who_waits_for_another() -> No
         await queueing.queues.wait([Draw(QUEUE, ()), Draw(slow, ())], "a", Lacking(Draw(QUEUE, ()), 0.01))
 
 
+def _lines() -> set[str]:
+    return {task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("queue of ")}
+
+
+async def test_who_lacks_something_else_by_now_waits_in_that_line_alone() -> None:
+    queueing = Queueing()
+    draws = [Draw(QUEUE._replace(max_wait=30.0), ()), Draw(HELD._replace(max_wait=30.0), ())]
+    assert await queueing.come("a", draws)
+    waiting = asyncio.create_task(queueing.queues.wait(draws, "b", Lacking(draws[0], 0.01)))
+    async with asyncio.timeout(20):
+        while _lines() != {"queue of h"}:  # noqa: ASYNC110  # nobody is told of that
+            await asyncio.sleep(0.001)
+    queueing.store.put_back(draws)
+    queueing.queues.released(draws)
+    assert isinstance(await waiting, Taken)
+    assert queueing.queues.waiting == 0
+
+
 async def test_a_line_holds_no_more_than_so_many_of_one_client() -> None:
     queueing, draws = Queueing(), [Draw(HELD, ())]
     assert await queueing.come("a", draws)

@@ -239,6 +239,16 @@ async def test_a_lifetime_ends_a_busy_tunnel(form: Form) -> None:
 
 
 @forms
+async def test_a_tunnel_that_ends_earlier_leaves_no_alarm_for_its_lifetime(form: Form) -> None:
+    async with open_tunnel(form(), lifetime=10.0) as tunnel:
+        await warm(tunnel)
+        tunnel.client.close()
+        tunnel.origin.close()
+        await tunnel.over()
+        assert tunnel.deadlines.pending() == 0
+
+
+@forms
 async def test_a_cancelled_relay_leaves_true_counts_and_the_streams_to_their_owner(form: Form) -> None:
     async with open_tunnel(form()) as tunnel:
         warmed = await warm(tunnel)

@@ -316,3 +316,17 @@ async def test_what_a_peer_has_said_before_its_reset_can_be_heard_although_a_wri
     stream.write(b"what meets it")
     await until_lost(stream)
     assert listening.heard == [b"last words", "lost"]
+
+
+async def test_a_stream_is_congested_until_its_peer_has_taken_what_waited() -> None:
+    stream, peer = await stream_and_peer()
+    said: list[bool] = []
+    with peer:
+        while True not in said:
+            stream.write(bytes(64 * 1024))
+            await asyncio.sleep(0)
+            said.append(stream.is_congested)
+        while stream.queued():
+            await receive(peer)
+        assert stream.is_congested is False
+        stream.abort()

@@ -8,7 +8,7 @@ from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import OF_THE_CLIENT, Deny, Resolve, SniRule, Source, Terms, Timeouts, WouldDeny
 from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
-from gateway.model.limits.limit import Applied, Counted, Limit
+from gateway.model.limits.limit import Applied, Counted, KeyPart, Limit
 from gateway.model.reasons import Reason
 from gateway.policy import plan
 from gateway.policy.plan import REPORT_ONLY, Rules, build_rules
@@ -138,6 +138,20 @@ def test_every_verdict_names_the_groups_of_its_client_and_their_limits_hold_unde
     assert denied(verdicts[2]).detail == ""
     for permit in (permitted(verdicts[0]), built_in):
         assert permit.limits == (Applied(limit),)
+
+
+def test_a_limit_for_each_group_tells_those_apart_that_its_rule_names_or_else_all() -> None:
+    limit = Limit("l", Counted.CONNECTIONS, 1.0, key=(KeyPart.GROUP,))
+    terms = Terms(limits=(limit,))
+    rules = build(
+        group("net", cidr="10.0.0.0/8"),
+        group("ci", user="ci"),
+        rule("some", "some.test", clients="net", terms=terms),
+        rule("all", "all.test", terms=terms),
+    )
+    member = client("10.1.1.1", user="ci")
+    assert permitted(ask(rules, "some.test:443", member)).limits == (Applied(limit, ("net",)),)
+    assert permitted(ask(rules, "all.test:443", member)).limits == (Applied(limit, ("ci", "net")),)
 
 
 # Exceptions and expiry

@@ -218,9 +218,13 @@ async def test_one_that_names_many_hosts_keeps_connections_to_few_of_them() -> N
             await send(dialer.origin, b"HTTP/1.1 204 No Content\r\n\r\n")
             assert (await receive(walking.client)).startswith(b"HTTP/1.1 204 ")
             origins.append(dialer.origin)
-        assert sum(not each.transport.is_closing() for each in dialer.streams) <= CAPTURED_IDLE
-        for each in (walking.client, *origins):
+        assert 0 < sum(not each.transport.is_closing() for each in dialer.streams) <= CAPTURED_IDLE
+        walking.client.close()
+        await walking.over()
+        left = [each for each in dialer.streams if not each.transport.is_closing()]
+        for each in origins:
             each.close()
+        assert not left
 
 
 async def test_a_server_speaks_first_where_the_address_is_allowed_as_tcp() -> None:

@@ -12,7 +12,7 @@ import bcrypt
 import pytest
 
 from gateway.model.addresses import Address
-from gateway.model.decision import Deny
+from gateway.model.decision import Deny, Terms, Timeouts
 from gateway.model.errors import Refused, UpstreamError
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
@@ -27,10 +27,11 @@ from gateway.serve.identify import Challenge, Identifier, PasswordFile
 from gateway.telemetry.formats import json
 from gateway.telemetry.sealing import seal
 from tests.helpers.client_hello import build_client_hello
+from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import receive, receive_all, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.unlimited import Unlimited
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
-from tests.policy.builders import build, rule
+from tests.policy.builders import build, deny, rule
 from tests.telemetry.drafts import accepted
 
 SECRET = "hunter2"
@@ -372,3 +373,33 @@ async def test_in_report_mode_what_a_client_says_first_is_observed() -> None:
         dialer.origin.close()
         walking.client.close()
     assert seal(walking.draft, 2000.0)["sni"] == "api.test"
+
+
+async def test_in_report_mode_a_name_that_follows_the_servers_first_bytes_is_noted_like_any() -> None:
+    dialer, hello = FakeDialer(), build_client_hello(server_name="other.test")
+    async with walk(dialer, build(deny("no", "other.test"), mode=Mode.REPORT)) as walking:
+        await send(walking.client, connect("mail.test"))
+        assert await receive(walking.client) == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        await send(dialer.origin, b"220 ready\r\n")
+        assert await receive_exactly(walking.client, 11) == b"220 ready\r\n"
+        await send(walking.client, hello)
+        assert await receive_exactly(dialer.origin, len(hello)) == hello
+        dialer.origin.close()
+        walking.client.close()
+    record = seal(walking.draft, 2000.0)
+    assert (record["sni"], record["would_deny"]) == ("other.test", Reason.SNI_DENIED)
+    assert record["would_deny_rule"] == "policy.yaml#no"
+
+
+async def test_a_tunnel_of_requests_that_ends_before_its_lifetime_leaves_no_alarm() -> None:
+    dialer, deadlines = FakeDialer(), HandDeadlines()
+    terms = Terms(timeouts=Timeouts(lifetime=10.0))
+    async with walk(dialer, build(rule("web", "web.test", protocol=Protocol.HTTP, terms=terms))) as walking:
+        walking.services.deadlines = deadlines
+        await send(walking.client, connect("web.test") + b"GET / HTTP/1.1\r\nHost: web.test:443\r\n\r\n")
+        assert (await receive(walking.client)).startswith(b"HTTP/1.1 200 ")
+        assert await receive(dialer.origin)
+        assert deadlines.pending()
+        walking.client.close()
+    assert deadlines.pending() == 0
+    assert walking.draft.tunnel is None

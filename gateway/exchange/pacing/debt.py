@@ -6,14 +6,18 @@ from math import inf
 
 from gateway.exchange.inlet import Inlet, Signal, check_request
 from gateway.model.decision import Permit
-from gateway.model.errors import Refused
+from gateway.model.errors import DownstreamError, Refused
 from gateway.model.reasons import Reason
-from gateway.model.roles import Meter, Pace
+from gateway.model.roles import Deadlines, Meter, Pace
+from gateway.net.stream import LOOK_SECONDS
 from gateway.wire.http.messages import Request
 
 
-async def wait_for_allowance(meter: Meter, permit: Permit, inlet: Inlet[Request], signal: Signal) -> None:
-    """Wait until bytes may move. Raises `Refused` if none may any more, `DownstreamError` once the client is gone."""
+async def wait_for_allowance(
+    meter: Meter, permit: Permit, inlet: Inlet[Request], signal: Signal, deadlines: Deadlines, patience: float
+) -> None:
+    """Wait until bytes may move. Raises `Refused` if none may any more, `DownstreamError` once the client is gone or if
+    for `patience` seconds it sends no more."""
     seconds = 0.0
     for pace in {meter.up, meter.down}:  # both may be the same
         if pace is not None:
@@ -23,9 +27,20 @@ async def wait_for_allowance(meter: Meter, permit: Permit, inlet: Inlet[Request]
     if seconds:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not inlet.is_lost:
-                    await signal.wait()
+                await _until_gone(inlet, signal, deadlines, patience)
+
+
+async def _until_gone(inlet: Inlet[Request], signal: Signal, deadlines: Deadlines, patience: float) -> None:
+    """Raises `DownstreamError`."""
+    looks = patience
+    while looks > 0:
         check_request(inlet)
+        rang = await signal.rings_within(LOOK_SECONDS, deadlines)
+        if not inlet.is_absent:
+            looks = patience
+        elif not rang:
+            looks -= LOOK_SECONDS
+    raise DownstreamError(Reason.CLIENT_CLOSED, "while it waited for its turn")
 
 
 def budget_spent(permit: Permit, pace: Pace) -> Refused:

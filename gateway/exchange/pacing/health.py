@@ -2,6 +2,7 @@
 accepts connections and cannot answer has failed as well."""
 
 from gateway.exchange.upstream import UpstreamSide
+from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import UpstreamError
@@ -43,3 +44,12 @@ def note_failure(breakers: Breakers | None, permit: Permit, upstream: UpstreamSi
     if failure.reason in UNANSWERED and not may_end:
         breakers.answered(permit, upstream.dialled.address, False)
         upstream.retire()
+
+
+def note_handshake(breakers: Breakers | None, permit: Permit, address: Address, failure: BaseException) -> None:
+    """Tell the breaker of a TLS handshake that a destination did not answer. One that it refuses, or in which it does
+    not prove who it is, is an answer."""
+    if breakers is None or permit.terms.breaker is None or not isinstance(failure, UpstreamError):
+        return
+    if failure.reason in (Reason.UPSTREAM_TLS_TIMEOUT, Reason.CONNECTION_TERMINATED):
+        breakers.answered(permit, address, False)

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
+from gateway.limits.draws import is_gate
 from gateway.limits.tables.table import StoreUnavailable
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import LATE, Draw
@@ -64,7 +65,7 @@ for i = 1, #KEYS - 1 do
       from = from - told + now
       redis.call(unpack(full_at(key, from)))
     end
-    if from <= now then from = now + math.max(floor, 0) end
+    if from <= now or own == 1 then from = math.max(from, now + math.max(floor, 0)) end
     if (kind == 'rate' or report) and from > now + burst / rate + """
     f"{LATE:g}"
     """ then from = now + (kind == 'pace' and burst or burst - 1) / rate end
@@ -143,8 +144,8 @@ class SentDraw(NamedTuple):
     """One draw as it is sent. `limit` may be narrower than the draw's own. `ahead` is how many more are wanted of a
     rate. `floor` is what is known of the bucket here, in the answer's terms, as the store may have lost it; for what is
     held it is instead the number of this question, as a member's questions may overtake each other on the way. `own` is
-    what this member holds, this draw included. `began` is when the budget's period began that `floor` is of, in Unix
-    seconds."""
+    what this member holds, this draw included. (Of a gate that is reported it is sent as 1: it is closed for at least
+    as long as `floor` says.) `began` is when the budget's period began that `floor` is of, in Unix seconds."""
 
     draw: Draw
     limit: Limit
@@ -188,8 +189,9 @@ def arguments_for(member: str, asked: Sequence[SentDraw], forced: bool = False) 
     arguments = [member, "1" if forced else "0"]
     for each in asked:
         limit = each.limit
+        own = 1 if forced and is_gate(limit) else each.own
         arguments += [_kind(limit), repr(limit.rate), repr(limit.burst), repr(each.draw.amount), str(each.ahead)]
-        arguments += [repr(each.floor), repr(limit.period), str(each.own), "1" if limit.report else "0"]
+        arguments += [repr(each.floor), repr(limit.period), str(own), "1" if limit.report else "0"]
         arguments.append(repr(each.began))
     return arguments
 

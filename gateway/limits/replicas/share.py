@@ -11,7 +11,7 @@ from gateway.limits.replicas.ahead import allowance_of
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.table import TooManyKeys, spend_from, take_from
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import BucketId, Draw, Lacking, Now, State, Taken, wait_for
+from gateway.policy.buckets import BucketId, Draw, Lacking, Now, State, Taken, after, wait_for
 
 FULL_SECONDS = 1.0
 """How long bytes wait if their bucket cannot be kept."""
@@ -37,8 +37,15 @@ class Share:
     def take(self, draws: Sequence[Draw], replicas: int, now: Now) -> Taken | Lacking:
         """All or nothing, from the shares. Raises `TooManyKeys`."""
         narrowed = [draw._replace(limit=share_of(draw.limit, replicas)) for draw in draws]
-        self._see_held(narrowed, now)
-        outcome = take_from(self._table, narrowed, now)
+        held = [draw for draw in narrowed if draw.limit.counted is Counted.CONCURRENT]
+        try:
+            for draw in held:
+                self._table.read(draw, now)
+                self._table.write(draw, (float(self.held.get(draw.bucket, 0)), 0.0), now)
+            outcome = take_from(self._table, narrowed, now)
+        finally:
+            for draw in held:
+                self._table.forget(draw)
         if isinstance(outcome, Lacking):
             return outcome._replace(draw=draws[narrowed.index(outcome.draw)])
         return outcome
@@ -51,6 +58,14 @@ class Share:
         except TooManyKeys:
             return FULL_SECONDS
         return wait_for(narrowed._replace(amount=1.0), state, now)
+
+    def rest(self, owed: Draw, now: Now) -> float:
+        """Seconds until more may move, by the store's last answer and by what it has not been told of."""
+        try:
+            state = self._table.read(owed, now)
+        except TooManyKeys:
+            return 0.0
+        return wait_for(owed._replace(amount=1.0), after(owed, state, now), now)
 
     def hear(self, draw: Draw, number: float, now: Now, began: float = 0.0) -> None:
         """Note what the store answered about a bucket, in the terms of `script.DrawAnswer`."""
@@ -90,12 +105,6 @@ class Share:
         """Buckets as the store last answered, and what is held here."""
         yield from self._table.listed(also)
         yield from ((bucket, (float(count), 0.0)) for bucket, count in self.held.items())
-
-    def _see_held(self, draws: Sequence[Draw], now: Now) -> None:
-        for draw in draws:
-            if draw.limit.counted is Counted.CONCURRENT:
-                self._table.read(draw, now)
-                self._table.write(draw, (float(self.held.get(draw.bucket, 0)), 0.0), now)
 
 
 def share_of(limit: Limit, replicas: int) -> Limit:

@@ -127,10 +127,7 @@ class ReplicaStore:
     async def _take_asking(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
         if not self.is_up:
             return self._alone(draws)
-        outcome = self._without_asking(draws, aheads)
-        if outcome is not None:
-            return outcome
-        return await self._take_shared(draws, aheads)
+        return self._without_asking(draws, aheads) or await self._take_shared(draws, aheads)
 
     def _is_settling(self) -> bool:
         return self._clock.monotonic() < self._settled_at
@@ -163,27 +160,28 @@ class ReplicaStore:
         self._hold(draws, -1)
 
     def spend(self, draw: Draw) -> float:
-        """See `Store`. The store's answer about the bucket comes a moment later."""
+        """See `Store`. The store's answer comes a moment later: until then its last one counts, and what it is owed."""
+        moment = self._now()
         if not self.is_up:
-            if self._on_failure is OnFailure.ALLOW:
-                return 0.0
-            return self._share.spend(draw, self._replicas or 1, self._now())
-        self._owe(draw)
-        self._has_reports.set()
-        return max(0.0, self._ahead(draw).closed_until - self._clock.monotonic())
+            is_free = self._on_failure is OnFailure.ALLOW
+            return 0.0 if is_free else self._share.spend(draw, self._replicas or 1, moment)
+        owed = self._owe(draw)
+        return max(self._ahead(draw).closed_until - moment.monotonic, self._share.rest(owed, moment))
 
-    def _owe(self, draw: Draw) -> None:
+    def _owe(self, draw: Draw) -> Draw:
         owed = self._owed.get(draw.bucket)
-        self._owed[draw.bucket] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
+        draw = self._owed[draw.bucket] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
+        self._has_reports.set()
+        return draw
 
     def hold_off(self, draw: Draw, seconds: float) -> None:
         """See `Store`. It holds here at once, for the other replicas a moment later."""
         moment = self._now()
+        seconds = max(seconds, self._known(draw, moment).number)
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
         if self.is_up:
-            self._owed[draw.bucket] = draw._replace(amount=0.0)
-            self._has_reports.set()
+            self._owe(draw._replace(amount=0.0))
 
     def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """See `Store`."""
@@ -204,7 +202,7 @@ class ReplicaStore:
     def _outcome(self, draws: Sequence[Draw], aheads: Sequence[Ahead], answer: Answer, asked: Now) -> Taken | Lacking:
         """What an answer means. It counts from the moment of the question, as it is older than its arrival."""
         for draw, ahead, answered in zip(draws, aheads, answer.draws, strict=True):
-            if not self._is_settling():
+            if not (self._is_settling() or draw.bucket in self._owed):  # else it does not know of that yet
                 self._share.hear(draw, answered.number, asked, answered.began)
             if answer.taken and answered.ahead:
                 ahead.add(answered.ahead, asked.monotonic)
@@ -331,6 +329,8 @@ class ReplicaStore:
             raise
         self._repeated.difference_update(draw.bucket for draw in draws)
         for draw, answered in zip(draws, answer.draws, strict=False):
+            if not draw.amount and draw.bucket in self._owed:  # held off for longer meanwhile
+                continue
             self._share.hear(draw, answered.number, moment, answered.began)
             self._ahead(draw).closed_until = moment.monotonic + rest_of(draw, answered.number, moment)
 

@@ -47,6 +47,11 @@ class MemoryTable:
         else:
             buckets.keep(draw, state)
 
+    def forget(self, draw: Draw) -> None:
+        """Keep nothing of it."""
+        if draw.limit.name in self._buckets:
+            self._buckets[draw.limit.name].forget(draw.key)
+
     def listed(self, also: Iterable[BucketId] = ()) -> Iterable[tuple[BucketId, State]]:
         """See `Table`."""
         for bucket in also:

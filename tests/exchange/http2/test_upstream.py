@@ -3,23 +3,29 @@
 import asyncio
 import contextlib
 import socket
+import struct
 import time
+from typing import cast
 
 import pytest
+from hpack import Encoder
 
+from gateway.exchange.http2.channel import Channel
 from gateway.exchange.http2.upstream import SharedConnection, open_first_stream
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
-from gateway.wire.http2.codes import ENABLE_CONNECT_PROTOCOL, MAX_CONCURRENT_STREAMS, ErrorCode
-from gateway.wire.http2.frames import goaway_frame, settings_frame
+from gateway.wire.http.codec import Bounds
+from gateway.wire.http2.codes import ENABLE_CONNECT_PROTOCOL, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE, ErrorCode
+from gateway.wire.http2.frames import goaway_frame, header_frames, settings_frame
 from tests.helpers.streams import receive, receive_all, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
 from tests.telemetry.drafts import address
 
+REQUEST = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
 NO_STREAMS = settings_frame([(MAX_CONCURRENT_STREAMS, 0)])
 DIALLED = Dialled(address("127.0.0.1"), (), (), None, 0.001)
 
@@ -86,6 +92,32 @@ async def test_one_whose_destination_leaves_at_once_is_asked_nothing() -> None:
             connection.new_stream().expect("GET", False, lambda: None)
         assert failure.value.reason is Reason.CONNECTION_TERMINATED
         connection.close()
+
+
+@pytest.mark.parametrize(("bound", "passes"), [(2048, False), (128 * 1024, True)])
+async def test_the_bound_of_heads_holds_for_answers_and_the_destination_is_told(bound: int, passes: bool) -> None:
+    """Also a higher one than what holds if none is given."""
+    fields = [(f"x-{number}", "-" * 1000) for number in range(100 if passes else 3)]
+    answer = header_frames(1, Encoder().encode([(":status", "200"), *fields]), ends=True)
+    stream, peer = await stream_and_peer()
+    services, changed = build_services(build(), FakeDialer(), KeepingRecorder()), asyncio.Event()
+    services.exchanges.follow("gw", Bounds(bound))
+    key = address("127.0.0.1"), "key"
+    with peer:
+        await send(peer, settings_frame([]))
+        request = await open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges)
+        request.expect("GET", False, changed.set)
+        cast("Channel", request.stream).begin(REQUEST, b"", ())
+        told = await receive(peer)
+        assert struct.pack(">HL", MAX_HEADER_LIST_SIZE, bound) in told
+        await send(peer, answer)
+        async with asyncio.timeout(5):
+            await changed.wait()
+        with contextlib.nullcontext() if passes else pytest.raises(UpstreamError) as failure:
+            request.check()
+        assert failure is None or failure.value.reason is Reason.RESPONSE_HEAD_TOO_LARGE
+        assert len(request.inlet.heads) == passes
+        services.pool.close()
 
 
 @pytest.mark.parametrize("offered", [True, False])

@@ -1,6 +1,7 @@
 """Requests on one connection of HTTP/2, on real sockets, the client's frames in the test's own hands."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -115,6 +116,18 @@ async def test_a_refusal_waits_for_the_clients_window_like_any_answer() -> None:
         assert content.ends_stream or (await client.next(codes.DATA, codes.RST_STREAM)).ends_stream
     [exchange] = recorder.exchanges
     assert (exchange.status, exchange.reason) == (403, Reason.NO_RULE)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(100, 1), (30_000, 0)])
+async def test_no_plan_of_a_large_request_is_kept_while_the_connection_waits(size: int, kept: int) -> None:
+    async with client_of(cast("Scope", NobodyMay()), KeepingRecorder()) as client:
+        block = Encoder().encode([*PSEUDO, ("x", "-" * size)])
+        await send(client.sock, OPENING + header_frames(1, block, True))
+        while not (await client.next(codes.HEADERS, codes.DATA)).ends_stream:
+            pass
+        await asyncio.sleep(0.01)
+        gc.collect()
+        assert sum(isinstance(each, RequestPlan) for each in gc.get_objects()) == kept
 
 
 async def test_a_client_that_takes_a_little_of_its_answer_and_then_nothing_is_not_waited_for_twice() -> None:

@@ -199,23 +199,25 @@ async def _is_reported(store: ReplicaStore) -> None:
 
 
 async def test_what_moved_while_a_report_failed_is_reported_with_the_next_one(tmp_path: Path) -> None:
-    """In the batch that failed: what had to wait for a later one was never lost."""
+    """In the batch that failed: what had to wait for a later one was never lost. One that is counted may be followed by
+    another that fails."""
     budget = Limit("b", Counted.BYTES, rate=1000.0, period=86400.0)
     with RedisServer(tmp_path) as redis:
         link = _Stumbling(parse_store_url(redis.url), "mine")
         store = ReplicaStore(link, time, OnFailure.DENY, None)
         await store.start()
-        link.stumbles = True
-        store.spend(Draw(budget, ("client",), 600.0))
-        async with asyncio.timeout(15):
-            while store.is_up:  # noqa: ASYNC110  # it notices in the background
-                await asyncio.sleep(0.01)
+        for amount in (200.0, 400.0):
+            link.stumbles = True
+            store.spend(Draw(budget, ("client",), amount))
+            async with asyncio.timeout(15):
+                while store.is_up:  # noqa: ASYNC110  # it notices in the background
+                    await asyncio.sleep(0.01)
+            await _is_reported(store)
+            assert not link.stumbles
+        assert store.spend(Draw(budget, ("client",), 399.0)) == 0.0
         await _is_reported(store)
-        assert not link.stumbles
-        assert store.spend(Draw(budget, ("client",), 400.0)) == 0.0
-        await _is_reported(store)
         async with asyncio.timeout(15):
-            while not store.spend(Draw(budget, ("client",), 0.0)):  # noqa: ASYNC110  # the answer comes in the background
+            while not store.spend(Draw(budget, ("client",), 1.0)):  # noqa: ASYNC110  # the answer comes in the background
                 await asyncio.sleep(0.05)
         await store.close()
 
@@ -322,9 +324,8 @@ DAY = Limit("d", Counted.BYTES, rate=10.0, period=1.0)
 class _Stopped:
     """The clock of a gateway on which the period of a budget does not end."""
 
-    monotonic = staticmethod(time.monotonic)
-
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
         self._time = time.time()
 
     def time(self) -> float:
@@ -345,6 +346,36 @@ async def test_a_budget_that_is_spent_is_not_carried_into_the_next_period_by_a_g
             while isinstance(await mine.take(draws), Lacking):  # noqa: ASYNC110  # Redis's own time passes
                 await asyncio.sleep(0.05)
         await mine.close()
+
+
+@pytest.mark.parametrize("counted", [Counted.BANDWIDTH, Counted.BYTES])
+async def test_what_moved_too_much_waits_until_the_store_has_something_again(tmp_path: Path, counted: Counted) -> None:
+    """Of 2,500 bytes the burst is 500; the others take two seconds, and the next one a thousandth. A budget waits for
+    its next period. Both are known at once, and the store agrees."""
+    limit, clock = Limit("l", counted, rate=1000.0, burst=500.0, period=86_400.0), _Stopped(lambda: 1.0)
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), clock, OnFailure.DENY, None)
+        await store.start()
+        wait = 2.001 if counted is Counted.BANDWIDTH else 86_400.0 - clock.time() % 86_400.0
+        assert store.spend(Draw(limit, (), 2500.0)) == pytest.approx(wait)
+        async with asyncio.timeout(15):
+            while not list(store.listed()):  # noqa: ASYNC110  # it is told in the background
+                await asyncio.sleep(0.01)
+        assert store.spend(Draw(limit, (), 0.0)) == pytest.approx(wait)
+        await store.close()
+
+
+async def test_a_budget_in_report_mode_lets_all_pass_after_it_is_spent(tmp_path: Path) -> None:
+    draws = [Draw(Limit("b", Counted.BYTES, rate=1000.0, period=86_400.0, report=True), (), 0.0)]
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        store.spend(draws[0]._replace(amount=2500.0))
+        async with asyncio.timeout(15):
+            while not store.spend(draws[0]):  # noqa: ASYNC110  # it is told in the background
+                await asyncio.sleep(0.01)
+        assert isinstance(await store.take(draws), Taken)
+        await store.close()
 
 
 async def test_a_client_that_invents_keys_does_not_fill_the_store(
@@ -498,6 +529,17 @@ async def test_what_a_reload_says_of_an_outage_holds_during_it() -> None:
     assert store.unchecked == 1  # a connection, however many bytes it moves
 
 
+async def test_what_is_not_held_any_more_is_not_listed_whether_the_store_answers_or_not() -> None:
+    draws = [Draw(Limit("c", Counted.CONCURRENT, rate=4.0), ())]
+    store = ReplicaStore(_Gone(parse_store_url("redis://127.0.0.1:1"), "mine"), time, OnFailure.LOCAL, 2)
+    for _ in range(2):
+        assert isinstance(await store.take(draws), Taken)
+    assert dict(store.listed()) == {("c", ()): (2.0, 0.0)}
+    assert isinstance(await store.take(draws), Lacking)
+    store.put_back(2 * draws)
+    assert dict(store.listed()) == {}
+
+
 async def test_how_many_replicas_there_are_is_the_stores_to_say() -> None:
     draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
     link = _Babbling(parse_store_url("redis://127.0.0.1:1"), "mine")
@@ -529,3 +571,98 @@ async def test_what_cannot_be_told_while_the_store_is_away_is_bounded(monkeypatc
     assert ("c", ("kept",)) in store._unreported
     assert not store._owed
     await store.close()
+
+
+async def test_a_destination_is_left_alone_until_the_latest_instant_that_it_named(tmp_path: Path) -> None:
+    gate = Draw(Limit("r.retry_after", Counted.BANDWIDTH, rate=1e6, burst=1e3), ())
+    with RedisServer(tmp_path) as redis:
+        url = parse_store_url(redis.url)
+        told, other = (ReplicaStore(Link(url, name), time, OnFailure.DENY, None) for name in ("told", "other"))
+        await told.start()
+        await other.start()
+        for seconds in (2.0, 60.0, 5.0):
+            told.hold_off(gate, seconds)
+            await _is_reported(told)
+        for store in (told, other):
+            lacking = await store.take([gate])
+            assert isinstance(lacking, Lacking)
+            assert lacking.wait > 30
+        await told.close()
+        await other.close()
+
+
+async def test_what_is_said_while_a_report_is_under_way_is_not_forgotten_for_its_answer(tmp_path: Path) -> None:
+    gate = Draw(Limit("r.retry_after", Counted.BANDWIDTH, rate=1e6, burst=1e3), ())
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        redis.stop()
+        store.hold_off(gate, 2.0)
+        while store._owed:  # noqa: ASYNC110  # it is sent in the background
+            await asyncio.sleep(0)
+        store.hold_off(gate, 60.0)
+        redis.go_on()
+        await _is_reported(store)
+        lacking = await store.take([gate])
+        assert isinstance(lacking, Lacking)
+        assert lacking.wait > 30
+        await store.close()
+
+
+class _Deaf(Link):
+    """Answers no report."""
+
+    async def send_heartbeat(self) -> int:
+        return 1
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_bytes_are_waited_for_before_the_store_has_answered() -> None:
+    paced = Limit("b", Counted.BANDWIDTH, rate=1000.0, burst=1000.0)
+    store = ReplicaStore(_Deaf(parse_store_url("redis://127.0.0.1:1"), "mine"), time, OnFailure.DENY, None)
+    await store.start()
+    assert store.spend(Draw(paced, (), 999.0)) == 0
+    assert store.spend(Draw(paced, (), 2000.0)) == pytest.approx(2.0, abs=0.5)
+    assert store.spend(Draw(Limit("d", Counted.BYTES, rate=1000.0, period=86400.0), (), 999.0)) == 0
+    assert store.spend(Draw(Limit("d", Counted.BYTES, rate=1000.0, period=86400.0), (), 1.0)) > 0
+    await store.close()
+
+
+async def test_bytes_that_the_store_was_told_of_are_waited_for_once(tmp_path: Path) -> None:
+    paced = Limit("b", Counted.BANDWIDTH, rate=1000.0, burst=1000.0)
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        for _ in range(2):
+            store.spend(Draw(paced, (), 30_000.0))
+            await _is_reported(store)
+        assert store.spend(Draw(paced, (), 1.0)) == pytest.approx(59.0, abs=10.0)
+        await store.close()
+
+
+class _Uneven(Link):
+    """Every other question takes longer to arrive."""
+
+    questions = 0
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
+        self.questions += 1
+        await asyncio.sleep(0.1 * (self.questions % 2))
+        return await super().run(keys, arguments)
+
+
+async def test_a_report_of_nothing_makes_nobody_wait_longer(tmp_path: Path) -> None:
+    paced = Limit("b", Counted.BANDWIDTH, rate=1000.0, burst=1000.0)
+    with RedisServer(tmp_path) as redis:
+        link = _Uneven(parse_store_url(redis.url), "mine")
+        store = ReplicaStore(link, time, OnFailure.DENY, None)
+        await store.start()
+        until = time.monotonic() + store.spend(Draw(paced, (), 60_000.0))
+        while link.questions < 20:
+            store.spend(Draw(paced, (), 0.0))
+            await asyncio.sleep(0.01)
+        assert time.monotonic() + store.spend(Draw(paced, (), 0.0)) == pytest.approx(until, abs=0.5)
+        await store.close()

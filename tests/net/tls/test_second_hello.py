@@ -110,6 +110,7 @@ FORGED = {
     "in pieces": (FIRST, b"", OTHER_IN_PIECES),
     "behind pieces": (IN_PIECES, b"", OTHER),
     "behind ChangeCipherSpec": (FIRST, SPEC, OTHER),
+    "behind one of TLS 1.0": (FIRST, b"\x14\3\1\0\1\1", OTHER),
     "behind early data": (EARLY, SPEC + DATA * 4, OTHER_IN_PIECES),
     "no name": (FIRST, b"", build_client_hello(None)),
 }

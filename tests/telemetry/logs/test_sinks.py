@@ -88,10 +88,11 @@ def test_closing_gives_up_on_a_stuck_log_and_counts_what_it_held(fifo: Path, rea
     assert sink.written + sink.lost == 1000
     lost = sink.lost
     assert lost > 0
-    released = threading.Thread(target=drain, args=(reader, 100 * len(LINE)))
+    released = threading.Thread(target=drain, args=(reader, 1000 * len(LINE)))
     released.start()  # the stuck write ends; what was given up stays lost
+    sink._thread.join(PATIENCE)
     released.join(PATIENCE)
-    assert sink.lost == lost
+    assert (sink.written + sink.lost, sink.lost) == (1000, lost)
 
 
 def test_a_fifo_without_reader_is_opened_when_one_comes(fifo: Path) -> None:

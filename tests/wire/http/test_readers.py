@@ -60,12 +60,21 @@ def test_large_messages_that_came_together_are_read_like_those_that_did_not(code
     assert sum(isinstance(event, Request) for event in together.events) == len(messages)
 
 
+def test_who_goes_on_after_too_much_came_too_early_is_told_again(codec: Codec) -> None:
+    reader = codec.request_reader()
+    reader.receive(GET)
+    with pytest.raises(MalformedMessage):
+        reader.receive(bytes(readers._LONGEST_LEFTOVER + 1))
+    with pytest.raises(MalformedMessage):
+        reader.proceed()
+
+
 def test_thousands_of_requests_that_came_together_are_each_read_in_no_time(codec: Codec) -> None:
     reader, count = codec.request_reader(), 28_000
     begun = time.process_time()
     reader.receive(b"GET http://a/ HTTP/1.1\r\nHost:a\r\n\r\n" * count)
     assert sum(bool(reader.proceed()) for _ in range(count)) == count - 1
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 0.5  # 0.05, or 1.5 if each time all that has come is copied once
 
 
 def test_a_head_that_comes_again_is_not_read_again_by_its_own_reader_only(codec: Codec) -> None:

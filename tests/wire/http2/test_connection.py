@@ -146,6 +146,7 @@ def test_whoever_leaves_takes_no_new_stream(pair: Pair) -> None:
     ("name", "late", "code"),
     [
         ("WINDOW_UPDATE on a stream that only we could open", window_frame(2, 1), ErrorCode.PROTOCOL_ERROR),
+        ("GOAWAY on a stream", frame(codes.GOAWAY, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
         ("RST_STREAM on a stream that only we could open", reset_frame(2, 8), ErrorCode.PROTOCOL_ERROR),
         ("a cut-off PRIORITY on an idle stream", frame(codes.PRIORITY, 0, 99, b"1234"), ErrorCode.FRAME_SIZE_ERROR),
         ("more settings than there are", settings_frame([(4, 1), (4, 2)] * 17), ErrorCode.ENHANCE_YOUR_CALM),

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.reasons import Reason
-from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Delimiter, Framing, MalformedMessage
+from gateway.wire.grammar import MAX_FIELD_LINES
+from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Delimiter, Fields, Framing, MalformedMessage
 from gateway.wire.http.writing import request_head
 from gateway.wire.http2 import heads
 
@@ -102,3 +103,21 @@ def test_what_goes_on_has_no_field_of_one_connection() -> None:
         ("accept", "*/*"),
         ("te", "trailers"),
     ]
+
+
+def _with(*sizes: int) -> Fields:
+    """As RFC 9113 section 6.5.2 counts: 32 bytes more than each field has."""
+    return (*GET, *[("x", "-" * (size - 33)) for size in sizes])
+
+
+LEFT = 2048 - sum(32 + len(name) + len(value) for name, value in GET)
+LINES = [33] * (MAX_FIELD_LINES - len(GET))
+
+
+@pytest.mark.parametrize(("fits", "more"), [([LEFT], [LEFT + 1]), (LINES, [*LINES, 33])], ids=["bytes", "lines"])
+def test_a_head_has_as_much_as_is_allowed_and_no_more(fits: list[int], more: list[int]) -> None:
+    bound = 2048 if len(fits) == 1 else 64 * 1024
+    assert heads.read_request(_with(*fits), ended=True, bound=bound).method == "GET"
+    with pytest.raises(MalformedMessage) as refusal:
+        heads.read_request(_with(*more), ended=True, bound=bound)
+    assert refusal.value.reason is Reason.HEAD_TOO_LARGE

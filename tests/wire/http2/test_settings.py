@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.wire.http2.codes import ConnectionFault, ErrorCode
-from gateway.wire.http2.settings import PeerSettings
+from gateway.wire.http2.codes import ENABLE_PUSH, MAX_HEADER_LIST_SIZE, ConnectionFault, ErrorCode
+from gateway.wire.http2.settings import PeerSettings, client_settings, server_settings
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,12 @@ def test_what_is_not_known_is_ignored_and_tables_are_kept_small() -> None:
     settings.apply(0x99, 7, of_server=False)
     settings.apply(1, 1_000_000, of_server=False)
     assert settings.table == 4096
+
+
+def test_either_side_is_told_how_large_a_head_may_be() -> None:
+    assert (MAX_HEADER_LIST_SIZE, 2048) in server_settings(extended_connect=False, streams=1, head=2048)
+    assert (MAX_HEADER_LIST_SIZE, 2048) in client_settings(head=2048)
+
+
+def test_no_destination_may_push() -> None:
+    assert (ENABLE_PUSH, 0) in client_settings(head=2048)
