@@ -32,6 +32,7 @@ from gateway.settings.problems import ConfigErrors, Problems
 from gateway.settings.section import Section
 from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.source.files import Stamp, stamp
+from gateway.telemetry.otlp.options import problems_of
 
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
@@ -193,6 +194,14 @@ def check_store(settings: GatewaySettings) -> None:
         parse_store_url(settings.limits.store)
     except ValueError as refusal:
         raise ConfigErrors([ConfigError(settings.document.place(("limits", "store")), str(refusal))]) from None
+
+
+def check_export(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
+    """Raises `ConfigErrors` for what the environment says of the OTLP export and no process could start with."""
+    otlp = settings.telemetry.otlp
+    problems = [] if otlp is None else list(problems_of(otlp.signals, otlp.protocol, environ))
+    if problems:
+        raise ConfigErrors(problems)
 
 
 def load_materials(settings: GatewaySettings) -> Materials:
