@@ -14,7 +14,7 @@ from typing import TypeVar
 from gateway.app.inspection.client_certificates import load_client_certificates, read_part
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
-from gateway.limits.replicas.url import parse_store_url
+from gateway.limits.store_url import parse_store_url
 from gateway.model.client import IdentitySource
 from gateway.model.errors import ConfigError
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway.admin.access import TokenFile
 from gateway.app.configuration import NamedFiles, check_export, load_files
 from gateway.cli.console import DAY, answers, complaints, counted, last_day, say
 from gateway.model.errors import ConfigError
@@ -78,9 +77,12 @@ def _check_gateway(file: Path | None) -> bool:
 def _token_problems(settings: GatewaySettings) -> Iterator[ConfigError]:
     """What a start refuses, and a reload bears: while there is no token nobody has it."""
     file = settings.admin.token_file
+    if file is None:
+        return
+    from gateway.admin.access import TokenFile  # noqa: PLC0415  # it brings the admin server's library along
+
     try:
-        if file is not None:
-            TokenFile(file)
+        TokenFile(file)
     except ConfigError as refusal:
         why = refusal.problem.removeprefix("admin.token_file: ")
         yield ConfigError(settings.document.place(("admin", "token_file")), f"{file}: {why}")
