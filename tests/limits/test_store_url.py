@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.limits.replicas.url import parse_store_url
+from gateway.limits.store_url import parse_store_url
 
 
 def test_a_url_says_form_hosts_and_login() -> None:
