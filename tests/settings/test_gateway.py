@@ -128,7 +128,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "cluster: {domains: ['*.local']}",
-            "1: cluster.domains[0]: '*.local' is not a host name: a star is only for hosts",
+            "1: cluster.domains[0]: '*.local' is not a host name: only what stands in hosts may have a star",
         ),
         (
             "resolver: {servers: [dns.example]}",
@@ -175,7 +175,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "resolver: {transport: doh, tls: {server_name: '*.example'}}",
-            "1: resolver.tls.server_name: '*.example' is not a host name: a star is only for hosts",
+            "1: resolver.tls.server_name: '*.example' is not a host name: only what stands in hosts may have a star",
         ),
         (
             "timeouts:\n  idle: 5",
