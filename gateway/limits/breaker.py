@@ -45,9 +45,8 @@ class Breakers:
         failing, breaker = self._failing.get(_route(permit, address)), permit.terms.breaker
         if failing is None or failing.opened_at is None or breaker is None:
             return 0.0
-        wait = (
-            failing.opened_at + breaker.open - self._monotonic()
-        )  # by the rule in force: a reload may have changed it
+        # By the rule in force: a reload may have changed it.
+        wait = failing.opened_at + breaker.open - self._monotonic()
         if wait > 0:
             return wait
         if failing.probes:
