@@ -156,8 +156,10 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
             "1: telemetry.access_log[0].window: is only for format: vpc",
         ),
         (
-            "telemetry:\n  access_log:\n  - {path: a.log}\n  - {path: ./a.log, format: text}\n"
-            + "  - {}\n  - {path: '-'}\n  - {path: /dev/stdout}\n  - {path: /dev/stdout, format: text}",
+            (
+                "telemetry:\n  access_log:\n  - {path: a.log}\n  - {path: ./a.log, format: text}\n"
+                "  - {}\n  - {path: '-'}\n  - {path: /dev/stdout}\n  - {path: /dev/stdout, format: text}"
+            ),
             "4: telemetry.access_log[1].path: another access log is written there: each has its own file",
         ),
         (
