@@ -13,8 +13,8 @@ import uvloop
 from gateway.limits.limiter import BucketLimiter
 from gateway.limits.replicas.link import Link
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
-from gateway.limits.replicas.url import parse_store_url
 from gateway.limits.store import Store, TableStore
+from gateway.limits.store_url import parse_store_url
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.shared import SharedTable, create_table
 from gateway.limits.tally import Tally

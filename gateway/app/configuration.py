@@ -14,7 +14,7 @@ from typing import TypeVar
 from gateway.app.inspection.client_certificates import load_client_certificates, read_part
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
-from gateway.limits.replicas.url import parse_store_url
+from gateway.limits.store_url import parse_store_url
 from gateway.model.client import IdentitySource
 from gateway.model.errors import ConfigError
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context
@@ -32,6 +32,7 @@ from gateway.settings.problems import ConfigErrors, Problems
 from gateway.settings.section import Section
 from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.source.files import Stamp, stamp
+from gateway.telemetry.otlp.options import problems_of
 
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
@@ -193,6 +194,14 @@ def check_store(settings: GatewaySettings) -> None:
         parse_store_url(settings.limits.store)
     except ValueError as refusal:
         raise ConfigErrors([ConfigError(settings.document.place(("limits", "store")), str(refusal))]) from None
+
+
+def check_export(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
+    """Raises `ConfigErrors` for what the environment says of the OTLP export and no process could start with."""
+    otlp = settings.telemetry.otlp
+    problems = [] if otlp is None else list(problems_of(otlp.signals, otlp.protocol, environ))
+    if problems:
+        raise ConfigErrors(problems)
 
 
 def load_materials(settings: GatewaySettings) -> Materials:

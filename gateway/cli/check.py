@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway.admin.access import TokenFile
-from gateway.app.configuration import NamedFiles, load_files
+from gateway.app.configuration import NamedFiles, check_export, load_files
 from gateway.cli.console import DAY, answers, complaints, counted, last_day, say
 from gateway.model.errors import ConfigError
 from gateway.policy.rules import Rule
@@ -65,25 +64,36 @@ def _check_gateway(file: Path | None) -> bool:
         settings = load_settings(file, os.environ)
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
-    bad_token = list(_token_problems(settings))
+    unloadable = [*_token_problems(settings), *_export_problems(settings)]
     try:
         named, loaded = load_files(settings)
     except ConfigErrors as refusal:
-        return _refuse(name, [*refusal.problems, *bad_token])
-    if bad_token:
-        return _refuse(name, bad_token)
+        return _refuse(name, [*refusal.problems, *unloadable])
+    if unloadable:
+        return _refuse(name, unloadable)
     return _accept(name, loaded, list(_certificate_warnings(named, time.time())))
 
 
 def _token_problems(settings: GatewaySettings) -> Iterator[ConfigError]:
     """What a start refuses, and a reload bears: while there is no token nobody has it."""
     file = settings.admin.token_file
+    if file is None:
+        return
+    from gateway.admin.access import TokenFile  # noqa: PLC0415  # it brings the admin server's library along
+
     try:
-        if file is not None:
-            TokenFile(file)
+        TokenFile(file)
     except ConfigError as refusal:
         why = refusal.problem.removeprefix("admin.token_file: ")
         yield ConfigError(settings.document.place(("admin", "token_file")), f"{file}: {why}")
+
+
+def _export_problems(settings: GatewaySettings) -> Iterator[ConfigError]:
+    """What a start in this environment refuses."""
+    try:
+        check_export(settings, os.environ)
+    except ConfigErrors as refusal:
+        yield from refusal.problems
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:

@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvloop
 
-from gateway.app.configuration import Configuration, Sources, load_configuration
+from gateway.app.configuration import Configuration, Sources, check_export, load_configuration
 from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, count_workers, leave_no_core, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
@@ -81,6 +81,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 async def _serve(first: Configuration, read: Read) -> None:
+    check_export(first.head.settings, os.environ)  # here, not once in each worker
     sockets = bind_sockets(first.head.settings, count_workers(first.head.settings))
     process = GatewayProcess(asyncio.get_running_loop(), first, read, sockets)
     del first  # this frame lasts as long as the process, and what was read should be freed once it is in force

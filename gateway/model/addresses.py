@@ -74,6 +74,12 @@ def unpack_address(packed: bytes) -> Address:
 
 def parse_network(text: str) -> Network | None:
     """`address` or `address/length`; None if malformed or if bits are set to the right of the prefix."""
+    network, is_exact = parse_loosely(text) or (None, False)
+    return network if is_exact else None
+
+
+def parse_loosely(text: str) -> tuple[Network, bool] | None:
+    """The same without bits to the right of the prefix, and whether there were none; None if malformed."""
     head, slash, tail = text.partition("/")
     address = parse_address(head)
     if address is None or (slash and not _CANONICAL_LENGTH.fullmatch(tail)):
@@ -82,9 +88,10 @@ def parse_network(text: str) -> Network | None:
     length = int(tail) if slash else width
     if slash and address.version == 4 and ":" in head:  # ::ffff:10.0.0.0/104 is 10.0.0.0/8
         length -= 96
-    if not 0 <= length <= width or address.value & ((1 << (width - length)) - 1):
+    if not 0 <= length <= width:
         return None
-    return Network(address.version, address.value, length)
+    value = address.value >> (width - length) << (width - length)
+    return Network(address.version, value, length), value == address.value
 
 
 def network_of(address: Address) -> Network:

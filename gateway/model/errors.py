@@ -43,7 +43,7 @@ class UpstreamError(GatewayError):
 
 
 class InternalError(GatewayError):
-    """Our fault, or our state (draining)."""
+    """Our fault, our state (draining), or our patience with two sides that are both silent."""
 
 
 class ConfigError(Exception):

@@ -83,7 +83,7 @@ def parse_name(text: str) -> HostName:
     if parse_address(text) is not None or text.startswith("["):
         raise BadValue(f"{text!r} is an address: in a rule, addresses go into cidrs")
     if "*" in text:
-        raise BadValue(f"{text!r} is not a host name: a star is only for hosts")
+        raise BadValue(f"{text!r} is not a host name: only what stands in hosts may have a star")
     ascii_text = to_ascii(text)
     name = parse_host_name(ascii_text)
     if name is None:

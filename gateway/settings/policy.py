@@ -6,7 +6,7 @@ Whatever depends on more than one key is checked in compile/checks.py.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, field_validator
 
 from gateway.model.addresses import parse_address
 from gateway.model.decision import OF_THE_CLIENT, EchRule, ProxyVersion, Resolve, SniRule, Source
@@ -51,8 +51,21 @@ Ports = Annotated[
 ]
 
 
+def _refuse_null(schema: dict[str, Any]) -> None:
+    """Take null out of the JSON Schema of each key: it is only the default of an absent one."""
+    for name, value in schema.get("properties", {}).items():
+        choices = [choice for choice in value.get("anyOf", ()) if choice != {"type": "null"}]
+        if len(choices) == 1:
+            rest = {key: each for key, each in value.items() if key != "anyOf"}
+            schema["properties"][name] = {**choices[0], **rest}
+        elif choices:
+            value["anyOf"] = choices
+
+
 class PolicySection(Section):
     """A mapping of policy.yaml."""
+
+    model_config = ConfigDict(json_schema_extra=_refuse_null)
 
     @field_validator("*", mode="before")
     @classmethod

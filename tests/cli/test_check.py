@@ -168,6 +168,23 @@ def test_a_token_that_a_start_would_refuse_is_told(
     assert told == f"{path}:2: admin.token_file: {tmp_path}/token: {why}"
 
 
+def test_what_a_start_would_refuse_of_the_environment_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "policy.yaml", RULE)
+    text = "policy: policy.yaml\ntelemetry: {otlp: {endpoint: 'http://collector:4318'}}\n"
+    path = write(tmp_path, "gateway.yaml", text)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json")
+    assert not check_files([path])
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: http/json is not supported: use grpc or http/protobuf",
+        "OTEL_EXPORTER_OTLP_TIMEOUT: 0 is no time: use seconds, more than 0 and up to 86400",
+    ]
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert check_files([path])
+
+
 def test_certificates_that_have_expired_or_soon_will_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -273,6 +273,15 @@ def test_run_ends_with_2_and_a_line_when_a_file_cannot_be_taken(tmp_path: Path) 
     assert ended.stderr == "gateway.yaml:2: timeouts.idle: 5 is not a duration such as 500ms, 2s, 5m, 1h or 7d\n"
 
 
+def test_a_start_is_refused_for_what_every_worker_would_refuse_of_the_environment(tmp_path: Path) -> None:
+    write(tmp_path, "policy.yaml", "rules: []")
+    listening = 'listeners: [{bind: "127.0.0.1:0"}]\nadmin: {bind: "127.0.0.1:0"}'
+    write(tmp_path, "gateway.yaml", f"{listening}\npolicy: policy.yaml\nworkers: 2\ntelemetry: {{otlp: {{}}}}")
+    ended = gateway(tmp_path, "run", OTEL_EXPORTER_OTLP_TIMEOUT="0")
+    told = "OTEL_EXPORTER_OTLP_TIMEOUT: 0 is no time: use seconds, more than 0 and up to 86400"
+    assert (ended.returncode, ended.stderr.splitlines()) == (2, [told])
+
+
 def test_run_takes_listen_and_workers_before_the_file(tmp_path: Path) -> None:
     write(tmp_path, "gateway.yaml", "listeners: []\nworkers: 1")
     ended = gateway(tmp_path, "run", "--listen", "192.0.2.77:1", "--workers", "none")

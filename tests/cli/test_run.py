@@ -36,7 +36,7 @@ def test_what_was_read_at_the_start_is_held_by_nobody_but_the_process(monkeypatc
         return None
 
     of_the_process = "raise_descriptor_limit", "leave_no_core", "handle_signals_until_ready", "ignore_signals"
-    for name in (*of_the_process, "count_workers", "bind_sockets"):
+    for name in (*of_the_process, "check_export", "count_workers", "bind_sockets"):
         monkeypatch.setattr(run, name, nothing)
     monkeypatch.setattr(run, "load_configuration", lambda *_: Read())
     monkeypatch.setattr(run, "GatewayProcess", FakeProcess)

@@ -467,6 +467,16 @@ def test_a_web_socket_ends_with_the_lifetime_of_its_tunnel(bed: Bed) -> None:
         assert told == (Reason.LIFETIME_REACHED, "timeout", "gateway")
 
 
+def test_an_idle_web_socket_is_ended_by_the_gateway(bed: Bed) -> None:
+    with bed.client("stalling.test", "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, _connect(_authority(bed, "stalling.test"), "/socket-idle"), ends=False))
+        client.until(lambda it: it.reset_code(1) is not None)
+        assert (_status(client, 1), client.reset_code(1)) == ("200", ErrorCode.CANCEL)
+    [record] = bed.gateway.wait_for_records(1, path="/socket-idle")
+    assert (record["reason"], record["ended"], record["ended_by"]) == (Reason.IDLE_TIMEOUT, "timeout", "gateway")
+
+
 def test_a_web_socket_that_is_slowed_down_is_not_idle_meanwhile(bed: Bed) -> None:
     """Three seconds are made up for."""
     with bed.client("slow.test", "h2") as tls:

@@ -128,7 +128,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "cluster: {domains: ['*.local']}",
-            "1: cluster.domains[0]: '*.local' is not a host name: a star is only for hosts",
+            "1: cluster.domains[0]: '*.local' is not a host name: only what stands in hosts may have a star",
         ),
         (
             "resolver: {servers: [dns.example]}",
@@ -156,7 +156,10 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
             "1: telemetry.access_log[0].window: is only for format: vpc",
         ),
         (
-            "telemetry:\n  access_log:\n  - {path: a.log}\n  - {path: ./a.log, format: text}\n  - {}\n  - {path: '-'}",
+            (
+                "telemetry:\n  access_log:\n  - {path: a.log}\n  - {path: ./a.log, format: text}\n"
+                "  - {}\n  - {path: '-'}\n  - {path: /dev/stdout}\n  - {path: /dev/stdout, format: text}"
+            ),
             "4: telemetry.access_log[1].path: another access log is written there: each has its own file",
         ),
         (
@@ -175,7 +178,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "resolver: {transport: doh, tls: {server_name: '*.example'}}",
-            "1: resolver.tls.server_name: '*.example' is not a host name: a star is only for hosts",
+            "1: resolver.tls.server_name: '*.example' is not a host name: only what stands in hosts may have a star",
         ),
         (
             "timeouts:\n  idle: 5",

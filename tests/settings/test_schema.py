@@ -1,6 +1,9 @@
 """The JSON Schemas accept what the parser accepts, and refuse what an editor should mark."""
 
 import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +90,30 @@ def test_every_key_of_a_policy_is_accepted_by_schema_and_parser() -> None:
     unused = set(keys_of(type(parsed.rules[0]))) - set(document.data["rules"][0])
     assert not unused
     assert list(POLICIES.iter_errors(document.data)) == []
+
+
+def set_to_null(value: Any) -> Iterator[Any]:
+    """Copies in which the value of one key is null."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in items:
+        for changed in (*([None] if isinstance(value, dict) else []), *set_to_null(inner)):
+            copy = deepcopy(value)
+            copy[step] = changed
+            yield copy
+
+
+def test_no_key_of_a_policy_may_be_null_but_the_lifetime_that_has_no_end() -> None:
+    taken = []
+    for changed in set_to_null(data(EVERYTHING)):
+        accepts = not list(POLICIES.iter_errors(changed))
+        try:
+            validate(PolicyFile, replace(parse_yaml(EVERYTHING, "file.yaml"), data=changed), Path())
+        except ConfigErrors:
+            assert not accepts, changed
+        else:
+            assert accepts
+            taken.append(changed)
+    assert taken == [data(EVERYTHING)]
 
 
 def test_every_default_of_the_settings_is_accepted_when_written_out() -> None:

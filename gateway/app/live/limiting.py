@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.admin.state import LimitFill
 from gateway.limits.limiter import BucketLimiter
 from gateway.limits.overview import SHOWN, overview
-from gateway.limits.replicas.url import parse_store_url
 from gateway.limits.store import TableStore
+from gateway.limits.store_url import parse_store_url
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.shared import SharedTable
 from gateway.limits.tally import Tally

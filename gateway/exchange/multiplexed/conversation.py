@@ -246,4 +246,5 @@ def _code_for(error: GatewayError, request: Request | None, has_begun: bool) -> 
             return error.code if error.code is not ErrorCode.NO_ERROR else ErrorCode.CANCEL
     if not has_begun:
         return None
-    return ErrorCode.CANCEL if isinstance(error, DownstreamError) else ErrorCode.INTERNAL_ERROR
+    is_no_fault_of_ours = isinstance(error, DownstreamError) or error.reason is Reason.IDLE_TIMEOUT
+    return ErrorCode.CANCEL if is_no_fault_of_ours else ErrorCode.INTERNAL_ERROR

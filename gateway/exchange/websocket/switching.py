@@ -21,7 +21,7 @@ from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide
 from gateway.exchange.upstream import UpstreamSide
 from gateway.model.decision import Permit
-from gateway.model.errors import DownstreamError, UpstreamError
+from gateway.model.errors import InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
@@ -190,7 +190,7 @@ class Bridge:
         idle, deadlines = self._permit.terms.timeouts.idle, self._parts.deadlines
         rang = await self._downstream.signal.rings_within(idle, deadlines, self._moved)
         if not rang and not is_resting(self._up, self._down):
-            raise DownstreamError(Reason.IDLE_TIMEOUT)
+            raise InternalError(Reason.IDLE_TIMEOUT)
 
     def _moved(self) -> int:
         return self._up.taken + self._down.taken

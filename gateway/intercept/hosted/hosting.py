@@ -34,6 +34,7 @@ GRACE = 0.5
 START_SECONDS = 30.0
 MOST_STARTS, START_WINDOW = 10, 10.0
 """Starts within so many seconds at most: a process that keeps ending must not keep the machine busy."""
+REAP_SECONDS = 0.02
 MOST_TIMEOUTS_WAITED = 8
 """How many times its own time-out a question waits at most for those before it."""
 
@@ -288,9 +289,14 @@ class _Process(asyncio.Protocol):
 
 
 async def _reap(child: "subprocess.Popen[bytes]") -> None:
-    """Kill and reap it. No thread waits for it while it lives: there are few threads for all that blocks."""
+    """Kill and reap it. No thread waits for it while it lives: there are few threads for all that blocks. Where
+    none can be started it is asked now and then."""
     child.kill()
-    await asyncio.to_thread(child.wait)
+    try:
+        await asyncio.to_thread(child.wait)
+    except RuntimeError:
+        while child.poll() is None:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(REAP_SECONDS)
 
 
 def _unheard(answer: Answer | Failed) -> None:

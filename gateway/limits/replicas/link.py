@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from gateway.limits.replicas.script import ALIVE_SECONDS, DEAD_SECONDS, LUA, MEMBERS
-from gateway.limits.replicas.url import StoreUrl
+from gateway.limits.store_url import StoreUrl
 from gateway.limits.tables.table import StoreUnavailable
 
 ANSWER_SECONDS = 0.5

@@ -97,7 +97,7 @@ def _allow(imported: Imported, origin: Origin, who: Who, rule: Node) -> None:
     for name in rule.get("toFQDNs").items():
         for pattern in patterns_of(name, findings):
             imported.allow_name(Origin(name.place, origin.name), who, pattern, ports)
-    for place, networks, but in _networks(rule):
+    for place, networks, but in _networks(rule, findings):
         imported.allow_network(Origin(place, origin.name), who, networks, but, ports)
     for entity in rule.get("toEntities").items():
         _entity(imported, Origin(entity.place, origin.name), who, entity.text(), ports)
@@ -130,7 +130,7 @@ def _deny(imported: Imported, origin: Origin, who: Who, rule: Node) -> None:
     if whole or anywhere:
         refusal = Refusal(Origin(rule.place, f"{origin.name}-deny"), who, ANYTHING, EVERY_ADDRESS, ports)
         imported.refusals.append(refusal)
-    refused = union(addresses(networks) - but for _, networks, but in _networks(rule))
+    refused = union(addresses(networks) - but for _, networks, but in _networks(rule, findings))
     for entity in rule.get("toEntities").items():
         if entity.text() not in whole:
             refused |= _refused_entity(entity, findings)
@@ -180,13 +180,14 @@ def _ports(list_: Node, findings: Findings, denies: bool = False) -> Spans:
     return found
 
 
-def _networks(rule: Node) -> Iterator[tuple[str, list[Network], AddressSet]]:
+def _networks(rule: Node, findings: Findings) -> Iterator[tuple[str, list[Network], AddressSet]]:
     """Where each stands, the network, and what is taken out of it."""
     for node in rule.get("toCIDR").items():
-        yield node.place, [network_at(node)], NO_ADDRESS
+        yield node.place, [network_at(node, findings)], NO_ADDRESS
     for node in rule.get("toCIDRSet").items():
         if node.get("cidr").value is not None:
-            yield node.place, [network_at(node.get("cidr"))], excepted(node.get("except"))
+            cidr, but = node.get("cidr"), node.get("except")
+            yield node.place, [network_at(cidr, findings)], excepted(but, findings)
 
 
 def patterns_of(selector: Node, findings: Findings) -> Patterns:

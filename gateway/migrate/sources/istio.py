@@ -8,6 +8,7 @@ counterpart: here a client asks for what is dialled.
 
 from collections.abc import Iterable
 
+from gateway.migrate.findings import Findings
 from gateway.migrate.grants import EVERYONE, MORE_TO_OPEN, GroupEntry, Imported, Origin, Terms, Who
 from gateway.migrate.patterns import Patterns, in_common, name_or_below, spelled, tell
 from gateway.migrate.reading import Node
@@ -112,7 +113,7 @@ def _port(imported: Imported, entry: Object, who: Who, port: Node) -> None:
 
 
 def _by_address(imported: Imported, entry: Object, who: Who, single: Spans) -> None:
-    listed = _listed(entry)
+    listed = _listed(entry, imported.findings)
     if not listed:
         imported.findings.left_out(entry.place, f"{entry.name}: TCP to any address; here to its hosts")
     elif _is_passed_on(entry):
@@ -122,8 +123,8 @@ def _by_address(imported: Imported, entry: Object, who: Who, single: Spans) -> N
         imported.findings.left_out(entry.place, text)
 
 
-def _listed(entry: Object) -> list[Network]:
-    return [network_at(node) for node in entry.spec.get("addresses").items()]
+def _listed(entry: Object, findings: Findings) -> list[Network]:
+    return [network_at(node, findings) for node in entry.spec.get("addresses").items()]
 
 
 def _is_passed_on(entry: Object) -> bool:
@@ -134,7 +135,7 @@ def _is_passed_on(entry: Object) -> bool:
 def _pinned(imported: Imported, entry: Object, spoken: str, protocol: Protocol | None) -> Terms:
     """Where its hosts must lead: to its endpoints, or, where connections go on to what was dialled and are not told by
     Host, to its addresses."""
-    listed = _listed(entry)
+    listed = _listed(entry, imported.findings)
     if listed and _is_passed_on(entry) and spoken not in _BY_HOST:
         imported.findings.note(entry.place, f"{entry.name}: its hosts must resolve to its addresses")
         return _within(imported, entry, protocol, addresses(listed))

@@ -7,7 +7,7 @@ from gateway.migrate.findings import Findings
 from gateway.migrate.grants import GroupEntry, Imported, Origin, Who
 from gateway.migrate.reading import Node
 from gateway.migrate.sets import EVERY_PORT, NO_ADDRESS, AddressSet, Spans, addresses, spans
-from gateway.model.addresses import Network, parse_network
+from gateway.model.addresses import Network, parse_loosely
 
 _MOST_ENTRIES = 1000
 """Combinations of one selector's values: `In` has several."""
@@ -59,9 +59,18 @@ def others_than(documents: Iterable[Node], kinds: Kinds) -> list[str] | None:
 def _opened(documents: Iterable[Node]) -> Iterator[Node]:
     for document in documents:
         if document.get("kind").text_or("").endswith("List") or "items" in document.mapping():
-            yield from _opened(document.get("items").items())
+            yield from _opened(_item(document, item) for item in document.get("items").items())
         else:
             yield document
+
+
+def _item(list_: Node, item: Node) -> Node:
+    """Items of a list as the API gives it do not repeat kind and version: those of a PodList are Pods."""
+    kind = list_.get("kind").text_or("").removesuffix("List")
+    if not kind or item.get("kind").value is not None:
+        return item
+    own = {"kind": Node(kind, item.file, item.line), "apiVersion": list_.get("apiVersion")}
+    return Node({**own, **item.mapping()}, item.file, item.line)
 
 
 def _is_of(document: Node, kinds: Kinds) -> bool:
@@ -188,15 +197,18 @@ def _port_range(entry: Node, findings: Findings, denies: bool) -> Iterator[tuple
         raise entry.refusal(f"{written} to {last} are no ports")
 
 
-def network_at(node: Node) -> Network:
-    """A CIDR. Bits beyond the prefix are an error, as they are with us."""
-    network = parse_network(node.text())
-    if network is None:
-        raise node.refusal(f"{node.text()!r} is no network, or has bits beyond its prefix")
+def network_at(node: Node, findings: Findings) -> Network:
+    """A CIDR. Bits beyond its prefix do not count there, which is noted: with us they are an error."""
+    parsed = parse_loosely(node.text())
+    if parsed is None:
+        raise node.refusal(f"{node.text()!r} is no network")
+    network, is_exact = parsed
+    if not is_exact:
+        findings.note(node.place, f"{node.text()} has bits beyond its prefix: it stands for {network}")
     return network
 
 
-def excepted(list_: Node) -> AddressSet:
+def excepted(list_: Node, findings: Findings) -> AddressSet:
     """The networks that a list of CIDRs takes out."""
-    taken_out = [network_at(node) for node in list_.items()]
+    taken_out = [network_at(node, findings) for node in list_.items()]
     return addresses(taken_out) if taken_out else NO_ADDRESS

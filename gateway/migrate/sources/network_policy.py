@@ -56,5 +56,6 @@ def _peer(imported: Imported, policy: Object, who: Who, peer: Node, ports: Spans
     if block.value is None:
         imported.findings.note(peer.place, "pods are reached without the gateway: that stays in the NetworkPolicy")
         return
-    network, but = network_at(block.get("cidr")), excepted(block.get("except"))
+    findings = imported.findings
+    network, but = network_at(block.get("cidr"), findings), excepted(block.get("except"), findings)
     imported.allow_network(policy.origin, who, [network], but, ports)

@@ -31,7 +31,8 @@ def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
             was_answered = draft.status is not None
             transfer.ended, transfer.ended_by = _ended_by_destination(error.reason, was_answered), Side.UPSTREAM
         case _:
-            transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY
+            transfer.ended = Ended.TIMEOUT if error.reason in _SLOW else Ended.FAILED
+            transfer.ended_by = Side.GATEWAY
 
 
 def note_cut(draft: Draft | ExchangeDraft, reason: Reason) -> None:

@@ -124,15 +124,15 @@ _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
 
 
 def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
-    paths: set[Path | str] = {"-"}
+    written: set[Path] = set()
     for index, log in enumerate(settings.telemetry.access_log):
         yield from inside(_check_access_log(log), "telemetry", "access_log", index)
-        if log.path in paths and log.path != "-":
-            yield (
-                ("telemetry", "access_log", index, "path"),
-                "another access log is written there: each has its own file",
-            )
-        paths.add(log.path)
+        path = Path(log.path)
+        if path in written:
+            where = ("telemetry", "access_log", index, "path")
+            yield where, "another access log is written there: each has its own file"
+        if log.path != "-" and not path.is_relative_to("/dev"):  # a stream is not rotated away
+            written.add(path)
 
 
 def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:

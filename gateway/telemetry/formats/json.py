@@ -1,11 +1,12 @@
 """One record, one line of JSON (RFC 8259). A line with an `exchange_id` is an exchange's, any other a connection's."""
 
+from contextlib import suppress
 from types import NoneType
 from typing import cast
 
 import orjson
 
-from gateway.telemetry.formats.fields import NotARecord, Record, Recorded
+from gateway.telemetry.formats.fields import NotARecord, Record, Recorded, milliseconds_of, time_of
 
 
 def encode(record: Record) -> bytes:
@@ -44,8 +45,8 @@ _valid: set[tuple[type, ...]] = set()
 
 def decode(line: bytes) -> Recorded:
     """What `encode` wrote. There may be millions of lines, so only the types of the keys that are read from records are
-    checked. A key whose value is null counts as absent: log stores write every key that they have a column for. Raises
-    `NotARecord`."""
+    checked. Times are in UTC, whatever their zone. A key whose value is null counts as absent: log stores write every
+    key that they have a column for. Raises `NotARecord`."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -58,7 +59,16 @@ def decode(line: bytes) -> Recorded:
     if kinds not in _valid:
         _check(kinds)
         _valid.add(kinds)
+    if record["time"][-1:] != "Z":
+        record["time"] = _in_utc(record["time"])
     return cast("Recorded", record)
+
+
+def _in_utc(time: str) -> str:
+    """Log stores print instants in the zone of whoever asks; one without a zone stays as it is."""
+    with suppress(ValueError):
+        return time_of(milliseconds_of(time))
+    return time
 
 
 def _check(kinds: tuple[type, ...]) -> None:

@@ -24,9 +24,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from gateway.model.record import Draft, ExchangeDraft
 from gateway.telemetry.counters import NO_ROOM, REFUSED, SENT, Counters
 from gateway.telemetry.exposition.families import Family
-from gateway.telemetry.otlp.exporters import Exporters, Exports, is_disabled, open_exporters, resource_of
+from gateway.telemetry.otlp.exporters import Exporters, Exports, open_exporters, resource_of
 from gateway.telemetry.otlp.logs import log_of
-from gateway.telemetry.otlp.options import ExportOptions
+from gateway.telemetry.otlp.options import ExportOptions, is_disabled
 from gateway.telemetry.otlp.points import Span, metrics_of
 from gateway.telemetry.otlp.spans import nanoseconds, spans_of
 from gateway.telemetry.otlp.tracing import Numbering, Sampling
@@ -226,7 +226,7 @@ def open_export(
 ) -> OtlpExport | None:
     """As the options and the environment want it; None if that switches OpenTelemetry off. Raises `ConfigError` as
     `open_exporters` does."""
-    if is_disabled():
+    if is_disabled(os.environ):
         return None
     sys.setswitchinterval(SWITCH_SECONDS)
     resource = resource_of(socket.gethostname(), os.getpid())

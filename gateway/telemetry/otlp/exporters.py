@@ -20,11 +20,10 @@ import requests
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SDK_DISABLED
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from gateway.model.errors import ConfigError
-from gateway.telemetry.otlp.options import ExportOptions
+from gateway.telemetry.otlp.options import ExportOptions, protocol_of, timeout_of
 from gateway.telemetry.version import own_version
 
 _GRPC = "opentelemetry.exporter.otlp.proto.grpc"
@@ -89,13 +88,8 @@ class Exporters(NamedTuple):
     logs: Exports | None = None
 
 
-def is_disabled(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment switches OpenTelemetry off."""
-    return environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
-
-
 def open_exporters(options: ExportOptions, environ: Mapping[str, str] = os.environ) -> Exporters:
-    """Nothing is sent yet. Raises `ConfigError` if the package for gRPC is missing, or for an unknown protocol."""
+    """Nothing is sent yet. Raises `ConfigError` if the package for gRPC is missing, and as `options` do."""
     for name in ("opentelemetry", "urllib3"):  # `OtlpExport` says it, less often and in words from here
         logging.getLogger(name).setLevel(logging.CRITICAL)
     trouble = _Trouble()
@@ -108,16 +102,8 @@ def open_exporters(options: ExportOptions, environ: Mapping[str, str] = os.envir
 
 
 def _made(options: ExportOptions, signal: str, environ: Mapping[str, str], trouble: _Trouble) -> Any:
-    names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", OTEL_EXPORTER_OTLP_PROTOCOL)
-    name = next((name for name in names if environ.get(name)), "")
-    protocol = options.protocol or environ.get(name, "http/protobuf").strip()
-    match protocol:
-        case "http" | "http/protobuf":
-            return _http(options, signal, trouble)
-        case "grpc":
-            return _grpc(options, signal, trouble)
-        case _:
-            raise ConfigError(name, f"{protocol} is not supported: use grpc or http/protobuf")
+    make = _grpc if (options.protocol or protocol_of(signal, environ)) == "grpc" else _http
+    return make(options, signal, timeout_of(signal, environ), trouble)
 
 
 class _Session(requests.Session):
@@ -167,13 +153,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _http(options: ExportOptions, signal: str, trouble: _Trouble) -> Any:
+def _http(options: ExportOptions, signal: str, seconds: float, trouble: _Trouble) -> Any:
     session = _Session(trouble)
     session.trust_env = False
     session.hooks["response"] += [_refuse_redirect, _cut_short]
     made: Mapping[str, Any] = {"traces": OTLPSpanExporter, "metrics": OTLPMetricExporter, "logs": OTLPLogExporter}
     endpoint = f"{options.endpoint.rstrip('/')}/v1/{signal}" if options.endpoint else None
-    return made[signal](endpoint=endpoint, session=session)
+    return made[signal](endpoint=endpoint, timeout=seconds, session=session)
 
 
 def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
@@ -205,7 +191,7 @@ class _Listener(logging.Filter):
         return False
 
 
-def _grpc(options: ExportOptions, signal: str, trouble: _Trouble) -> Any:
+def _grpc(options: ExportOptions, signal: str, seconds: float, trouble: _Trouble) -> Any:
     modules = {"traces": "trace_exporter", "metrics": "metric_exporter", "logs": "_log_exporter"}
     names = {"traces": "OTLPSpanExporter", "metrics": "OTLPMetricExporter", "logs": "OTLPLogExporter"}
     try:
@@ -216,7 +202,8 @@ def _grpc(options: ExportOptions, signal: str, trouble: _Trouble) -> Any:
     log = logging.getLogger(f"{_GRPC}.exporter")
     log.setLevel(logging.WARNING)
     log.filters[:] = [_Listener(trouble)]  # in place of OpenTelemetry's, which drops what was said before
-    return getattr(module, names[signal])(endpoint=options.endpoint, insecure=insecure, channel_options=_NO_PROXY)
+    make = getattr(module, names[signal])
+    return make(endpoint=options.endpoint, insecure=insecure, timeout=seconds, channel_options=_NO_PROXY)
 
 
 def resource_of(host: str, process: int) -> Resource:

@@ -251,6 +251,24 @@ async def test_one_that_cannot_be_started_is_known_at_once(
     kind.retire()
 
 
+async def test_one_that_ends_where_no_thread_can_be_started_leaves_no_zombie(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = harmful()
+    session = kind.open()
+    assert await ask(session, "request_head", head()) == annotate("harm", "none")
+    child = kind.process()._child
+    assert child is not None
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio, "to_thread", fail)
+    session.close()
+    kind.retire()
+    async with asyncio.timeout(LONG):
+        while psutil.pid_exists(child.pid):  # noqa: ASYNC110  # a zombie does, and nobody tells
+            await asyncio.sleep(0.01)
+
+
 async def test_one_that_keeps_ending_is_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_STARTS", 2)
     kind = harmful()

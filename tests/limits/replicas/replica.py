@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from gateway.limits.replicas.link import Link
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
-from gateway.limits.replicas.url import parse_store_url
+from gateway.limits.store_url import parse_store_url
 from gateway.limits.tables.table import StoreUnavailable
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Taken

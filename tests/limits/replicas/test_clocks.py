@@ -19,7 +19,7 @@ from gateway.limits.replicas.script import (
     keys_for,
     read_answer,
 )
-from gateway.limits.replicas.url import parse_store_url
+from gateway.limits.store_url import parse_store_url
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw
 from tests.helpers.redis_server import RedisServer

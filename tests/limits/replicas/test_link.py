@@ -6,7 +6,7 @@ import pytest
 
 from gateway.limits.replicas import link
 from gateway.limits.replicas.link import Link
-from gateway.limits.replicas.url import StoreUrl, parse_store_url
+from gateway.limits.store_url import StoreUrl, parse_store_url
 from gateway.limits.tables.table import StoreUnavailable
 
 

@@ -16,7 +16,7 @@ from gateway.limits.replicas import store as store_of_replicas
 from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import TAG
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
-from gateway.limits.replicas.url import parse_store_url
+from gateway.limits.store_url import parse_store_url
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.table import StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted, Limit

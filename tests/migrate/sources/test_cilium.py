@@ -222,6 +222,13 @@ def test_entities_are_the_world_or_stay_where_they_are() -> None:
     assert all_of_it.passes("some.test:22", pod("one"), "2606:2800::1")
 
 
+@pytest.mark.parametrize("networks", [{"toCIDR": ["8.8.8.8/8"]}, {"toCIDRSet": [{"cidr": "8.8.8.8/8"}]}])
+def test_bits_beyond_a_prefix_do_not_count_and_are_told(networks: dict[str, Any]) -> None:
+    ours = gate(read_cilium_policies(documents(spec_with(egress=[networks]))))
+    assert ours.passes("8.1.1.1:443", pod("one"))
+    assert "8.8.8.8/8 has bits beyond its prefix: it stands for 8.0.0.0/8" in ours.texts(Effect.NOTE)
+
+
 def test_a_denied_world_denies_names_and_addresses() -> None:
     spec = spec_with(egress=[{"toEntities": ["world"]}], egressDeny=[{"toPorts": [{"ports": [{"port": "25"}]}]}])
     ours = gate(read_cilium_policies(documents(spec)))

@@ -147,6 +147,13 @@ def test_addresses_that_stand_for_where_a_host_leads_are_not_opened_themselves()
     ]
 
 
+def test_a_network_that_is_none_ends_the_import() -> None:
+    entry = database("NONE")
+    entry["spec"]["addresses"] = ["203.0.112.9/33"]
+    with pytest.raises(Unreadable, match=r"'203.0.112.9/33' is no network$"):
+        read_istio(documents(entry))
+
+
 @pytest.mark.parametrize(("protocol", "anywhere"), [("TCP", False), ("TLS", False), ("HTTP", True)])
 def test_what_goes_on_to_where_the_client_dialled_is_held_to_the_addresses_of_its_entry(
     protocol: str, anywhere: bool

@@ -1,5 +1,6 @@
 """NetworkPolicies mean the same once they were imported, read beside them as the API's comments have it."""
 
+import json
 from collections.abc import Callable, Iterator
 from time import process_time
 from typing import Any
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from gateway.migrate.findings import Effect
 from gateway.migrate.reading import read_documents
 from gateway.migrate.rules import rules_of
-from gateway.migrate.sources.network_policy import read_network_policies
+from gateway.migrate.sources.kubernetes import others_than
+from gateway.migrate.sources.network_policy import KINDS, read_network_policies
 from tests.migrate.judging import EXAMPLES, LOOK, NOT_BROKEN, Gate, documents, gate, is_caught
 from tests.migrate.sources.policies import ADDRESSES, BLOCKS, PORTS, SPANS, Block, pod
 
@@ -115,6 +117,34 @@ def test_a_policy_of_another_group_is_none_of_ours() -> None:
     ours = gate(read_network_policies(documents({**calico, "spec": spec})))
     assert not ours.passes("a.test:443", pod("default"))
     assert "NetworkPolicy of projectcalico.org/v3 is not read" in ours.texts(Effect.NOTE)
+
+
+def test_bits_beyond_a_prefix_do_not_count_and_are_told_with_their_place() -> None:
+    """Kubernetes takes such networks, and masks them."""
+    block = Block("93.184.216.34/24", ("93.184.216.201/30",))
+    ours = gate(read_network_policies(documents(manifest(1, "one", [([block], [])]))))
+    assert ours.passes("93.184.216.1:443", pod("one"))
+    assert not ours.passes("93.184.217.1:443", pod("one"))
+    assert not ours.passes("93.184.216.201:443", pod("one"))
+    told = [line for line in ours.imported.findings.lines(Effect.NOTE) if "bits" in line]
+    assert told == [
+        "file.yaml:11: 93.184.216.34/24 has bits beyond its prefix: it stands for 93.184.216.0/24",
+        "file.yaml:13: 93.184.216.201/30 has bits beyond its prefix: it stands for 93.184.216.200/30",
+    ]
+
+
+def test_items_of_a_list_are_of_its_kind_and_version_where_they_do_not_say() -> None:
+    """`kubectl get --raw` prints what the API server answers."""
+    policy = manifest(1, "one", [([], [])])
+    bare = {key: value for key, value in policy.items() if key not in ("kind", "apiVersion")}
+    list_ = {"kind": "NetworkPolicyList", "apiVersion": "networking.k8s.io/v1", "items": [bare]}
+    raw = read_documents(json.dumps(list_, separators=(",", ":")), "raw.json")
+    assert others_than(raw, KINDS) is None
+    assert gate(read_network_policies(raw)).passes("some.test:443", pod("one"))
+    calico = documents({**list_, "apiVersion": "projectcalico.org/v3"})
+    assert others_than(calico, KINDS) == ["NetworkPolicy of projectcalico.org/v3"]
+    assert others_than(documents({**list_, "kind": "List"}), KINDS) == ["an object without kind"]
+    assert others_than(documents({**list_, "kind": "List", "items": [policy]}), KINDS) is None
 
 
 def test_a_policy_without_a_namespace_says_whose_it_is_taken_for() -> None:

@@ -24,6 +24,7 @@ from tests.telemetry.drafts import accepted, denied
         (UpstreamError(Reason.CONNECTION_TIMEOUT), Ended.TIMEOUT, Side.UPSTREAM),
         (UpstreamError(Reason.DNS_TIMEOUT), Ended.TIMEOUT, Side.UPSTREAM),
         (InternalError(Reason.DRAINING), Ended.FAILED, Side.GATEWAY),
+        (InternalError(Reason.IDLE_TIMEOUT), Ended.TIMEOUT, Side.GATEWAY),
     ],
 )
 def test_an_error_is_of_the_side_that_it_names(error: GatewayError, ended: Ended, by: Side) -> None:

@@ -113,6 +113,23 @@ def test_the_property_catches_a_writer_that_leaves_out_what_is_false() -> None:
         planted()
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2027-02-01T00:30:00.5+02:00", "2027-01-31T22:30:00.500Z"),
+        ("2027-01-31T23:30:00-01:00", "2027-02-01T00:30:00.000Z"),
+        ("2027-01-31T23:30:00+00:00", "2027-01-31T23:30:00.000Z"),
+        ("2027-01-31T23:59:59Z", "2027-01-31T23:59:59Z"),
+        ("2027-01-31 23:59:59", "2027-01-31 23:59:59"),
+        ("yesterday", "yesterday"),
+        ("", ""),
+    ],
+)
+def test_a_time_in_another_zone_is_read_as_that_of_utc(written: str, read: str) -> None:
+    line = json.dumps(json.loads(encode(seal(tunnelled(), ended_at=1001.5))) | {"time": written}).encode()
+    assert decode(line)["time"] == read
+
+
 def test_a_key_whose_value_is_null_is_none() -> None:
     record = seal(denied(), ended_at=1001.5)
     line = encode(record)

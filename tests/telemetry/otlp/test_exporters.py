@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import requests
@@ -21,8 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from gateway.model.errors import ConfigError
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.otlp.export import open_export
-from gateway.telemetry.otlp.exporters import is_disabled, open_exporters, resource_of
-from gateway.telemetry.otlp.options import ExportOptions
+from gateway.telemetry.otlp.exporters import open_exporters, resource_of
+from gateway.telemetry.otlp.options import ExportOptions, is_disabled
 from gateway.telemetry.otlp.spans import spans_of
 from gateway.telemetry.otlp.tracing import Numbering
 from tests.helpers.authority import TestAuthority
@@ -252,6 +252,22 @@ def test_the_environment_says_which_protocol_where_the_settings_do_not(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")
     with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json is not supported"):
         open_exporters(ExportOptions("http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("written", ["0", "-1", "nan", "inf", "1e6", "ten"])
+def test_a_time_in_which_nothing_could_be_sent_is_an_error_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, written: str, protocol: Literal["http", "grpc"]
+) -> None:
+    """Everything would be dropped, or the usual time be taken without a word."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", written)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "2")
+    with pytest.raises(ConfigError, match=f"OTEL_EXPORTER_OTLP_TIMEOUT: {written} is no time"):
+        open_exporters(ExportOptions("http://127.0.0.1:9", protocol))
+    only_logs = ExportOptions("http://127.0.0.1:9", protocol, signals=frozenset({"logs"}))
+    assert open_exporters(only_logs).logs is not None
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "")
+    assert open_exporters(ExportOptions("http://127.0.0.1:9", protocol)).traces is not None
 
 
 def test_what_is_not_to_be_told_has_nobody_to_tell_it() -> None:

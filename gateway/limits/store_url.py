@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 USUAL_PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
 OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
+CHECKS = ("none", "optional", "required")
+"""What `ssl_cert_reqs` may be."""
 
 
 class StoreUrl(NamedTuple):
@@ -35,6 +37,8 @@ def parse_store_url(url: str) -> StoreUrl:
     form = form or "redis"
     if scheme not in ("redis", "rediss") or form not in USUAL_PORTS:
         raise ValueError("not a redis URL")
+    if "#" in url:  # the host would be another one: what stands before it
+        raise ValueError("a redis URL has no #; in a password it is written %23")
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     path = [segment for segment in parts.path.split("/") if segment]
@@ -47,6 +51,8 @@ def parse_store_url(url: str) -> StoreUrl:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if not options.keys() <= set(OPTIONS):
         raise ValueError(f"a redis URL has no other options than {', '.join(OPTIONS)}")
+    if options.get("ssl_cert_reqs", "required") not in CHECKS:
+        raise ValueError(f"ssl_cert_reqs in a redis URL is one of {', '.join(CHECKS)}")
     if options and scheme != "rediss":
         raise ValueError("a redis URL with options for TLS begins with rediss")
     return StoreUrl(

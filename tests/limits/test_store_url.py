@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.limits.replicas.url import parse_store_url
+from gateway.limits.store_url import parse_store_url
 
 
 def test_a_url_says_form_hosts_and_login() -> None:
@@ -28,6 +28,7 @@ def test_sentinels_and_clusters_have_many_hosts() -> None:
             "rediss://a?socket_timeout=5",
             "redis://a?ssl_ca_certs=/s3cret",
         ),
+        *("redis://u:6379#s3cret@a", "redis://a/0#s3cret", "redis://a/0#", "rediss://a?ssl_cert_reqs=s3cret"),
         *("redis://a:65536", "redis://a:0", "redis://[::1", "redis://u:s3cret\u2100@a"),
     ],
 )
