@@ -47,8 +47,8 @@ class Signal:
             self._waiter.set_result(True)
 
     async def wait(self) -> None:
-        """Return at the next ring."""
-        self._waiter = self._loop.create_future()
+        """Return at the next ring, or without one."""
+        self._waiter, self._slot = self._loop.create_future(), None
         await self._waiter
 
     async def rings_within(self, seconds: float, deadlines: Deadlines, moved: Callable[[], int] | None = None) -> bool:

@@ -46,9 +46,7 @@ _HELLOS_OF_A_SHAPE: Final = 64
 _WORTH_SKIPPING: Final = 32  # bytes: comparing fewer is cheaper than cutting them out
 
 _read_record_header = struct.Struct(">BBxH").unpack_from
-_read_start = struct.Struct(
-    ">BBxHI"
-).unpack_from  # the message's header as well: its type in one byte, its size in three
+_read_start = struct.Struct(">BBxHI").unpack_from  # and the message's: its type in one byte, its size in three
 _read_extension_header = struct.Struct(">HH").unpack_from
 
 

@@ -88,6 +88,28 @@ async def test_a_wait_that_another_task_leaves_behind_ends_no_look_of_the_one_th
     assert not await following
 
 
+async def test_a_wait_that_another_task_leaves_behind_ends_none_after_one_without_a_time() -> None:
+    """Who is refused while it waits in a limit's queue sends the rest of its request, and then may be idle."""
+    deadlines, signal = HandDeadlines(), Signal()
+
+    async def follow() -> bool:
+        await signal.wait()
+        return await signal.rings_within(60.0, deadlines)
+
+    former = asyncio.create_task(signal.rings_within(1.0, deadlines))
+    await asyncio.sleep(0)
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    former.cancel()
+    await asyncio.wait([former])
+    signal.ring()
+    await _pass(deadlines, 0.0)
+    await _pass(deadlines, 59.0)
+    assert not following.done()
+    await _pass(deadlines, 1.0)
+    assert not await following
+
+
 async def test_what_moves_without_a_ring_begins_the_time_anew_and_not_twice_of_it() -> None:
     deadlines, signal, moved = HandDeadlines(), Signal(), [0]
     waiting = asyncio.create_task(signal.rings_within(4.0, deadlines, lambda: moved[0]))

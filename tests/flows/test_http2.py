@@ -13,6 +13,7 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from gateway.intercept.dialer import CONNECTIONS
 from gateway.model.reasons import Reason
+from gateway.telemetry.flows.filters import verdict_in
 from gateway.wire.http2.codes import ErrorCode
 from gateway.wire.http2.frames import header_frames
 from tests.flows.interception import HOST, Bed, inspecting
@@ -390,6 +391,8 @@ def test_a_destination_that_answers_nothing_in_its_streams_is_left_alone(
     asked = [each for each in origin.requests if each.value(":authority") == authority]
     assert [each.value(":path") for each in asked] == ["/unfinished", path, path]
     bed.gateway.wait_for_records(1, host=host, path=path, reason=Reason.DESTINATION_UNAVAILABLE)
+    records = bed.gateway.wait_for_records(2, host=host, path=path, status=int(status))
+    assert [verdict_in(record) for record in records] == ["error", "error"]
 
 
 # WebSockets.

@@ -298,6 +298,12 @@ def test_a_head_that_is_too_large_is_answered_in_words(bed: Bed) -> None:
         assert client.answer(3)[0] == "431"
         assert client.reset_code(3) is None
         assert client.goaway is None
+        reached, good = len(bed.origin.requests), request("GET", f"{HOST}:{bed.origin.port}", "/behind")
+        block = client.encoder.encode(post(("big", "x" * 4000))) + again
+        frames = [HeadersFrame(5, data=block, flags=["END_HEADERS"]), client.head(5, good, ends=False)]
+        client.send(*frames)
+        assert client.answer(5)[0] == "431"
+        assert len(bed.origin.requests) == reached
 
 
 def test_a_request_under_way_is_told_by_its_record_what_ended_its_connection(bed: Bed) -> None:

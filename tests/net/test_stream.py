@@ -199,6 +199,16 @@ async def test_closing_that_is_cancelled_while_it_waits_closes_all_the_same() ->
         await until_lost(stream)
 
 
+async def test_a_stream_with_bytes_that_a_relay_has_queued_does_not_close_at_once() -> None:
+    stream, peer = await stream_and_peer()
+    with peer:
+        while not stream.queued():
+            stream.transport.write(bytes(64 * 1024))
+        assert not stream.close()
+        assert not stream.transport.is_closing()
+        stream.abort()
+
+
 async def test_a_stream_closes_at_once_unless_the_peer_may_still_be_reading() -> None:
     stream, peer = await stream_and_peer()
     with peer:

@@ -227,8 +227,9 @@ def test_what_follows_the_hello_in_other_records_is_left_alone() -> None:
     assert read(data + early) == read(data)
 
 
-def test_the_limit_counts_every_byte_on_the_wire() -> None:
-    data = build_client_hello(size=1800, fragment=500)
+@pytest.mark.parametrize("fragment", [500, 1800])
+def test_the_limit_counts_every_byte_on_the_wire(fragment: int) -> None:
+    data = build_client_hello(size=1800, fragment=fragment)
     assert parse_client_hello(data, len(data)) is not None
     with pytest.raises(MalformedClientHello) as caught:
         parse_client_hello(data, len(data) - 1)

@@ -48,7 +48,7 @@ class StreamInlet(Inlet[H]):
     def head_came(self, fields: Fields, ended: bool) -> None:
         """See `StreamReceiver`."""
         self.has_begun = True
-        if self.fault is not None and ended:
+        if self.fault is not None:
             return
         try:
             events = self._message.head(fields, ended)

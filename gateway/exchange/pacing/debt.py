@@ -35,10 +35,7 @@ async def _until_gone(inlet: Inlet[Request], signal: Signal, deadlines: Deadline
     looks = patience
     while looks > 0:
         check_request(inlet)
-        rang = await signal.rings_within(LOOK_SECONDS, deadlines)
-        if not inlet.is_absent:
-            looks = patience
-        elif not rang:
+        if not await signal.rings_within(LOOK_SECONDS, deadlines) and inlet.is_absent:
             looks -= LOOK_SECONDS
     raise DownstreamError(Reason.CLIENT_CLOSED, "while it waited for its turn")
 

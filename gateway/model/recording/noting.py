@@ -28,7 +28,8 @@ def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
         case DownstreamError():
             transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
         case UpstreamError():
-            transfer.ended, transfer.ended_by = _ended_by_destination(error.reason), Side.UPSTREAM
+            was_answered = draft.status is not None
+            transfer.ended, transfer.ended_by = _ended_by_destination(error.reason, was_answered), Side.UPSTREAM
         case _:
             transfer.ended = Ended.TIMEOUT if error.reason in _SLOW else Ended.FAILED
             transfer.ended_by = Side.GATEWAY
@@ -49,7 +50,8 @@ def _ended_by_client(reason: Reason) -> Ended:
     return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in ABOUT_CREDENTIALS else Ended.FAILED
 
 
-def _ended_by_destination(reason: Reason) -> Ended:
-    if reason is Reason.UPSTREAM_RESET:
+def _ended_by_destination(reason: Reason, was_answered: bool) -> Ended:
+    """A reset in place of an answer is a failure, as is the end of the connection."""
+    if reason is Reason.UPSTREAM_RESET and was_answered:
         return Ended.RESET
     return Ended.TIMEOUT if reason in _SLOW_UPSTREAM else Ended.FAILED

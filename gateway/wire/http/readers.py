@@ -202,7 +202,7 @@ class WitnessedRequestReader(_Reader[Request]):
         ahead = bytearray()
         if self._is_paused:
             ahead, self._held, self._is_paused = self._held, ahead, False
-        if not (ahead or self._is_closed or self._fault):
+        if not (ahead or self._held or self._is_closed or self._fault):
             self._is_fresh = True
             return []
         return self._events_of(self._pieces_of(ahead))

@@ -19,7 +19,7 @@ from tests.telemetry.drafts import accepted, denied
         (DownstreamError(Reason.DOWNSTREAM_RESET), Ended.RESET, Side.DOWNSTREAM),
         (DownstreamError(Reason.CREDENTIALS_INVALID), Ended.REFUSED, Side.DOWNSTREAM),
         (UpstreamError(Reason.CONNECTION_REFUSED), Ended.FAILED, Side.UPSTREAM),
-        (UpstreamError(Reason.UPSTREAM_RESET), Ended.RESET, Side.UPSTREAM),
+        (UpstreamError(Reason.UPSTREAM_RESET), Ended.FAILED, Side.UPSTREAM),
         (UpstreamError(Reason.RESPONSE_TIMEOUT), Ended.TIMEOUT, Side.UPSTREAM),
         (UpstreamError(Reason.CONNECTION_TIMEOUT), Ended.TIMEOUT, Side.UPSTREAM),
         (UpstreamError(Reason.DNS_TIMEOUT), Ended.TIMEOUT, Side.UPSTREAM),
@@ -31,6 +31,13 @@ def test_an_error_is_of_the_side_that_it_names(error: GatewayError, ended: Ended
     draft = accepted()
     note(error, draft)
     assert (draft.reason, draft.transfer.ended, draft.transfer.ended_by) == (error.reason, ended, by)
+
+
+def test_what_is_reset_within_its_answer_is_recorded_as_reset() -> None:
+    draft = accepted()
+    draft.status = 101
+    note(UpstreamError(Reason.UPSTREAM_RESET), draft)
+    assert (draft.transfer.ended, draft.transfer.ended_by) == (Ended.RESET, Side.UPSTREAM)
 
 
 def test_a_refusal_takes_the_place_of_the_verdict_before_it() -> None:

@@ -124,6 +124,15 @@ def test_an_answer_like_the_one_before_is_read_like_it_however_it_is_cut(codec: 
         assert reader.leftover == after
 
 
+def test_a_request_like_the_one_before_is_not_read_behind_the_beginning_of_another(codec: Codec) -> None:
+    reader = codec.request_reader()
+    reader.receive(GET + b"P")
+    for _ in range(2):
+        assert reader.proceed() == []
+    with pytest.raises(MalformedMessage):
+        reader.receive(GET)
+
+
 def test_an_answer_that_comes_twice_was_asked_for_once(codec: Codec) -> None:
     reader, answer = codec.response_reader(), OK + b"Content-Length: 2\r\n\r\nhi"
     for _ in range(2):
