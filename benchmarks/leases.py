@@ -25,7 +25,7 @@ from gateway.model.decision import Permit, RuleRef, Terms
 from gateway.model.intent import Door, Intent
 from gateway.model.limits.limit import TUNNEL, Counted, KeyPart, Limit
 from gateway.policy.decide import decide
-from gateway.policy.plan import build_rules
+from gateway.policy.index import build_rules
 from gateway.policy.rules import HostPattern, Policy, Reach, Rule
 
 RATE = Limit("r.connections", Counted.CONNECTIONS, rate=1e6, burst=1e6, key=(KeyPart.CLIENT,))

@@ -18,7 +18,7 @@ from gateway.model.intent import Door, Intent
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Now, Taken, take
 from gateway.policy.decide import decide
-from gateway.policy.plan import Rules, build_rules
+from gateway.policy.index import Rules, build_rules
 from gateway.settings.load import load_policy, load_settings
 from gateway.telemetry.formats.json import encode
 from gateway.telemetry.sealing import seal

@@ -18,7 +18,7 @@ from gateway.net.dialer import TcpDialer
 from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Entrance, Services

@@ -25,7 +25,7 @@ from gateway.model.roles import Dialer, HeaderFields, Limiter, Meter
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.wire.target import HTTP_PORT
 
 

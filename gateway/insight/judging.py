@@ -14,7 +14,7 @@ from gateway.model.names import parse_host_name
 from gateway.model.reasons import Reason
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Mode, Policy
 
 _DOORS = frozenset(Door)

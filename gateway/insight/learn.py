@@ -21,7 +21,7 @@ from gateway.model.intent import Protocol
 from gateway.model.names import parse_host_name
 from gateway.model.reasons import Reason
 from gateway.policy.addresses import Kind, block_of
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 
 WILDCARD_FROM = 5
 _NAME_CHARACTERS = 100

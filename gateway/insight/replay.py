@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway.insight.attempts import Attempt, Occurrences
 from gateway.insight.judging import InvalidAttempt, Judge, Verdict
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 
 
 class FlowKey(NamedTuple):

@@ -40,7 +40,7 @@ from gateway.model.recording.noting import note
 from gateway.model.roles import Limiter, Meter, Upstream
 from gateway.net.stream import Stream
 from gateway.net.tls.contexts import HTTP_2
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.wire.http2.settings import STREAMS
 from gateway.wire.target import HTTPS_PORT
 

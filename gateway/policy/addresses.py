@@ -13,7 +13,7 @@ from gateway.model.addresses import WIDTH, Address, Network, Version, parse_netw
 from gateway.model.decision import AddressRefusal
 from gateway.model.reasons import Reason
 from gateway.policy.candidates import Candidate, Question
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Mode
 
 

@@ -9,7 +9,7 @@ from gateway.model.intent import Intent
 from gateway.policy.candidates import Question
 from gateway.policy.decide import decide_for, judge, namespace_of
 from gateway.policy.groups import Membership
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 
 BY_CREDENTIALS = frozenset({IdentitySource.BASIC, IdentitySource.TOKEN})
 """What identifies a client that sent some after it was asked."""

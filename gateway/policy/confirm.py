@@ -10,7 +10,7 @@ from gateway.model.names import HostName
 from gateway.model.reasons import Reason
 from gateway.policy.candidates import Question
 from gateway.policy.decide import Verdict, judge, namespace_of
-from gateway.policy.plan import REPORT_ONLY, Rules
+from gateway.policy.index import REPORT_ONLY, Rules
 
 _SPOKEN = {
     Protocol.TLS: (Protocol.TLS,),

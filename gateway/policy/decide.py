@@ -18,7 +18,7 @@ from gateway.model.reasons import Reason
 from gateway.policy.addresses import Screen
 from gateway.policy.candidates import Candidate, CandidateSet, Question
 from gateway.policy.groups import Membership
-from gateway.policy.plan import Destination, Rules, TierIndex
+from gateway.policy.index import Destination, Rules, TierIndex
 from gateway.policy.rules import Mode
 
 

@@ -1,4 +1,4 @@
-"""A policy as plain values: rules, groups and the address policy. `settings` makes these from text, `policy.plan`
+"""A policy as plain values: rules, groups and the address policy. `settings` makes these from text, `policy.index`
 indexes them, `policy.decide` queries the index."""
 
 from dataclasses import dataclass, field

@@ -15,7 +15,7 @@ from gateway.model.record import Destination
 from gateway.model.roles import ByteStream
 from gateway.policy.addresses import is_own
 from gateway.policy.decide import decide
-from gateway.policy.plan import REPORT_ONLY, Rules
+from gateway.policy.index import REPORT_ONLY, Rules
 from gateway.serve.intake import read_opening
 from gateway.serve.services import Services
 

@@ -30,7 +30,7 @@ from gateway.net.tls.late_hello import LateHello
 from gateway.net.tls.second_hello import Watch, watch_for, watched
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
-from gateway.policy.plan import REPORT_ONLY
+from gateway.policy.index import REPORT_ONLY
 from gateway.serve.capture import intent_by_address, intent_by_name, read_first_bytes, refuse_loop
 from gateway.serve.entrance import enter
 from gateway.serve.intake import await_head, begins_exchange, client_speaks_first, read_head, read_intent, read_opening

@@ -27,7 +27,7 @@ from gateway.model.intent import Intent
 from gateway.model.reasons import Reason
 from gateway.model.roles import HeaderFields
 from gateway.policy.challenge import WITHOUT_CREDENTIALS, would_credentials_help
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.serve.workloads import Workloads
 from gateway.wire.credentials import BasicCredentials, MalformedCredentials, parse_basic, parse_spiffe_id
 

@@ -18,7 +18,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft
 from gateway.model.roles import Meter, Upstream
 from gateway.net.stream import Stream
-from gateway.policy.plan import REPORT_ONLY, Rules
+from gateway.policy.index import REPORT_ONLY, Rules
 from gateway.serve.services import Services
 
 CAPTURED_IDLE = 4

@@ -12,7 +12,7 @@ from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.net.tls.contexts import ListenerTls
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.serve.identify import Identifier
 
 if TYPE_CHECKING:  # it is large, and loaded only with inspection

@@ -17,7 +17,7 @@ from gateway.model.limits.limit import EXCHANGE, REQUEST
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side, Transfer
 from gateway.model.roles import HeaderFields
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Mode
 from gateway.wire.http.messages import NO_CONTENT, Request
 from gateway.wire.target import Target

@@ -23,7 +23,7 @@ from gateway.model.errors import Malformed
 from gateway.model.intent import ClientHello
 from gateway.net.dns.answers import ADDRESSES_PER_NAME, Alias, Answer, Found, read_response
 from gateway.net.dns.transport import read_message
-from gateway.policy.plan import build_rules
+from gateway.policy.index import build_rules
 from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.problems import ConfigErrors

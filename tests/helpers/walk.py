@@ -11,7 +11,7 @@ from gateway.model.record import Dialled, Draft, ExchangeDraft
 from gateway.model.roles import Upstream
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Services

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.insight.attempts import Attempt, Occurrences, fold
-from gateway.policy.plan import Rules, build_rules
+from gateway.policy.index import Rules, build_rules
 from gateway.policy.rules import Policy
 from gateway.settings.compile.policy import compile_policy
 from gateway.settings.gateway import GatewaySettings

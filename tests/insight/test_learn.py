@@ -15,7 +15,7 @@ from gateway.insight.learn import (
 )
 from gateway.insight.patch import patched
 from gateway.model.intent import Protocol
-from gateway.policy.plan import build_rules
+from gateway.policy.index import build_rules
 from gateway.telemetry.formats.fields import Recorded
 from tests.insight.records import NOW, attempts, policy_of, rules_of, seen
 

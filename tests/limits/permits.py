@@ -6,7 +6,7 @@ from gateway.model.client import Client
 from gateway.model.decision import Permit, RuleRef, Terms
 from gateway.model.intent import Door, Intent
 from gateway.policy.decide import decide
-from gateway.policy.plan import build_rules
+from gateway.policy.index import build_rules
 from gateway.policy.rules import Group, HostPattern, Policy, Reach, Rule
 
 

@@ -21,7 +21,7 @@ from gateway.migrate.writing import policy_text
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.intent import Protocol
-from gateway.policy.plan import Rules, build_rules
+from gateway.policy.index import Rules, build_rules
 from gateway.settings.compile.policy import compile_policy
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import parse_policy

@@ -9,7 +9,7 @@ from gateway.model.decision import Deny, Permit, RuleRef, SniRule, Terms
 from gateway.model.intent import ClientHello, Door, Intent, Opening, Protocol
 from gateway.model.names import parse_host_name
 from gateway.policy.decide import decide
-from gateway.policy.plan import Rules, build_rules
+from gateway.policy.index import Rules, build_rules
 from gateway.policy.rules import (
     ANY_PORT,
     Action,

@@ -15,7 +15,7 @@ from gateway.model.names import parse_host_name
 from gateway.model.reasons import Reason
 from gateway.policy.confirm import confirm, confirm_name
 from gateway.policy.decide import decide
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 
 POLICY = """\
 version: 1

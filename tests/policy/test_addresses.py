@@ -13,7 +13,7 @@ from gateway.model.decision import AddressRefusal, Terms
 from gateway.model.reasons import Reason
 from gateway.policy import addresses as guard
 from gateway.policy.addresses import Kind, block_of, blocks
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Match, Mode, Rule
 from tests.policy.builders import address, ask, build, client, deny, group, network, networks, permitted, rule
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.model.client import Client, IdentitySource
 from gateway.policy.challenge import BY_CREDENTIALS, would_credentials_help
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Match, Mode
 from tests.policy.builders import NOW, build, client, connect, deny, group, network, rule
 

@@ -8,7 +8,7 @@ from gateway.model.decision import Deny, EchRule, Terms, WouldDeny
 from gateway.model.intent import Intent, Opening, Protocol
 from gateway.model.reasons import Reason
 from gateway.policy.confirm import confirm, confirm_host
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Mode
 from tests.policy.builders import (
     HTTP,

@@ -10,8 +10,8 @@ from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.limits.limit import Applied, Counted, KeyPart, Limit
 from gateway.model.reasons import Reason
-from gateway.policy import plan
-from gateway.policy.plan import REPORT_ONLY, Rules, build_rules
+from gateway.policy import index
+from gateway.policy.index import REPORT_ONLY, Rules, build_rules
 from gateway.policy.rules import Group, Match, Mode, Policy
 from tests.policy.builders import (
     NOW,
@@ -305,7 +305,7 @@ def test_a_denial_is_remembered_until_a_rule_expires() -> None:
 def test_however_many_names_are_denied_no_permit_is_forgotten_and_denials_stay_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plan, "MOST_DENIALS", 2)
+    monkeypatch.setattr(index, "MOST_DENIALS", 2)
     rules = build(rule("a", "x.test"))
     permit, denial = permitted(ask(rules, "x.test:443")), denied(ask(rules, "0.other.test:443"))
     for number in range(1, 4):

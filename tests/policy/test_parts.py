@@ -9,8 +9,8 @@ import pytest
 
 from gateway.model.addresses import Address
 from gateway.policy.groups import GroupIndex
+from gateway.policy.index import Assembly, Rules, TakenDown
 from gateway.policy.parts import DestinationSlice, GroupSlice, HostSlice, Outline, PackedSlice, RuleSlice, parts_of
-from gateway.policy.plan import Assembly, Rules, TakenDown
 from gateway.policy.rules import Policy, Tier
 from tests.policy.builders import ask, build, client, deny, group, permitted, rule
 

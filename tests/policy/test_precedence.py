@@ -5,7 +5,7 @@ import pytest
 from gateway.model.decision import Terms
 from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Mode
 from tests.policy.builders import NOW, SNI_ANY, SNI_RULE, build, deny, group, networks, rule
 from tests.policy.precedence import ROWS, Row, play

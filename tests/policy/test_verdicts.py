@@ -26,11 +26,11 @@ from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import Permit
 from gateway.model.intent import Door, Intent, Protocol
 from gateway.model.names import HostName
-from gateway.policy import addresses, candidates, challenge, confirm, decide, groups, parts, plan
+from gateway.policy import addresses, candidates, challenge, confirm, decide, groups, index, parts
 from gateway.policy.candidates import CandidateSet, Exceptions
 from gateway.policy.decide import decide as judge_by_index
 from gateway.policy.groups import GroupIndex
-from gateway.policy.plan import Decisions, Rules, build_rules
+from gateway.policy.index import Decisions, Rules, build_rules
 from gateway.policy.rules import Except, Policy, Tier
 from gateway.policy.tables.hosts import HostTable
 from gateway.settings.compile import policy as compiling
@@ -159,7 +159,7 @@ FAULTS: Sequence[tuple[object, str, Any]] = [
     (compiling, "find_conflicts", unlike(())),  # the loader
     (compiling_rules, "_except", unlike(Except())),
     (parts, "_names_exactly", lambda one: bool(one.hosts)),  # what is carried
-    (plan, "_PROTOCOL_BY_PORT", {}),
+    (index, "_PROTOCOL_BY_PORT", {}),
     (HostTable, "find_exact", unlike([])),  # the index
     (candidates, "_rank", lambda one: one.ref.name),
     (Exceptions, "_takes_out_client", unlike(False)),

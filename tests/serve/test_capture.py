@@ -11,7 +11,7 @@ from gateway.model.errors import UpstreamError
 from gateway.model.intent import Door, Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft
-from gateway.policy.plan import REPORT_ONLY, Rules
+from gateway.policy.index import REPORT_ONLY, Rules
 from gateway.policy.rules import Mode
 from gateway.serve import capture
 from gateway.serve.connection import serve_connection

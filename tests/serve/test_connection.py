@@ -20,7 +20,7 @@ from gateway.model.record import Draft, Ended, Side
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.net.tls.second_hello import HelloWatch
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Mode
 from gateway.serve.connection import ATTEMPTS, serve_connection
 from gateway.serve.identify import Challenge, Identifier, PasswordFile

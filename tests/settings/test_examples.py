@@ -10,7 +10,7 @@ from gateway.model.client import Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.intent import Door, Intent
 from gateway.policy.decide import decide
-from gateway.policy.plan import Rules, build_rules
+from gateway.policy.index import Rules, build_rules
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import load_policy, load_settings, with_policy
 

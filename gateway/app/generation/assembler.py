@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from gateway.app.configuration import Head
 from gateway.app.generation.frames import Content
 from gateway.model.addresses import Address
+from gateway.policy.index import Assembly, Rules
 from gateway.policy.parts import Outline
-from gateway.policy.plan import Assembly, Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from gateway.app.identity.sources import build_identifier
 from gateway.app.inspection.in_force import InspectionPlan, plan_inspection
 from gateway.app.resolving import ResolverPlan, load_transport
 from gateway.model.addresses import Address
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.serve.identify import Identifier
 from gateway.settings.gateway import GatewaySettings
 

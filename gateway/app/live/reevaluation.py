@@ -16,7 +16,7 @@ from gateway.model.record import Draft
 from gateway.model.roles import Clock
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.settings.gateway import GatewaySettings
 
 SLICE = 100

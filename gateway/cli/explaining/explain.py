@@ -19,7 +19,7 @@ from gateway.model.inspection.terms import Allowed, Asked, NotAllowed
 from gateway.model.intent import Door, Intent
 from gateway.model.reasons import Reason
 from gateway.policy.decide import decide
-from gateway.policy.plan import Rules, build_rules
+from gateway.policy.index import Rules, build_rules
 from gateway.policy.rules import AddressPolicy, Policy
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import LoadedPolicy, load_policy, load_resolver_authorities, load_settings

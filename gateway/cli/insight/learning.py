@@ -17,7 +17,7 @@ from gateway.insight.patch import NotAppendable, patched
 from gateway.insight.reading import Unreadable
 from gateway.model.errors import ConfigError
 from gateway.model.reasons import Reason
-from gateway.policy.plan import Rules, build_rules
+from gateway.policy.index import Rules, build_rules
 from gateway.policy.rules import Match, Policy
 from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings

@@ -12,7 +12,7 @@ from gateway.insight.attempts import Occurrences, fold
 from gateway.insight.judging import enforced
 from gateway.insight.replay import FlowKey, Outcome, replay
 from gateway.model.reasons import Reason
-from gateway.policy.plan import build_rules
+from gateway.policy.index import build_rules
 from gateway.settings.load import load_policy, load_settings, without_collector
 from gateway.wire.replies import status_of
 

@@ -11,7 +11,7 @@ from gateway.model.client import Client
 from gateway.model.intent import Opening, Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled, Draft
-from gateway.policy.plan import Rules
+from gateway.policy.index import Rules
 from gateway.policy.rules import Policy, Rule
 from gateway.settings.gateway import DrainSettings, GatewaySettings
 from tests.policy.builders import build, deny, rule

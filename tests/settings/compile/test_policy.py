@@ -11,7 +11,7 @@ from gateway.model.decision import OF_THE_CLIENT, EchRule, Resolve, RuleRef, Sni
 from gateway.model.intent import Protocol
 from gateway.model.names import HostName
 from gateway.policy.buckets import Draw, Now, Taken
-from gateway.policy.plan import build_rules
+from gateway.policy.index import build_rules
 from gateway.policy.rules import (
     ANY_PORT,
     Action,
